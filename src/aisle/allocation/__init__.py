@@ -1,0 +1,1 @@
+"""Methods that share out the places of a page.  One public file is one method."""

@@ -1,0 +1,1 @@
+"""Contracts only: lists, requests, filters, roles, methods, env, registry, state, errors."""

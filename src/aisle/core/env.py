@@ -1,0 +1,59 @@
+"""Env: what a fit and a stage may use besides the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from aisle.core.errors import UnknownName, nearest
+from aisle.core.lists import Array
+from aisle.core.shop import Engine
+
+
+class Encoder(Protocol):
+    """Texts to unit vectors: a named artifact that several stages share."""
+
+    name: str
+    dim: int
+
+    def encode(self, texts: Sequence[str]) -> Array:
+        """float32[N, D], rows of length 1 (0 for an empty text)."""
+        ...
+
+
+class Progress(Protocol):
+    """Where long work reports; the command line draws bars, a test may count."""
+
+    def __call__(self, task: str, done: int, total: int | None) -> None: ...
+
+
+def silent(task: str, done: int, total: int | None) -> None:
+    """No progress shown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Env:
+    """
+    engine    the indexes of the shop's current generation
+    encoders  name -> Encoder, as they are needed
+    seed      of everything random in a fit
+    device    where torch methods run
+    scratch   a folder that a fit may fill; None for memory only
+    progress  called while long work runs
+    """
+
+    engine: Engine
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "cpu"
+    scratch: Path | None = None
+    progress: Progress = silent
+    log: Callable[[str], None] = lambda line: None
+
+    def encoder(self, name: str) -> Encoder:
+        """Raises UnknownName when the shop has no such encoder."""
+        if name not in self.encoders:
+            raise UnknownName(f"no encoder {name!r}{nearest(name, self.encoders)}")
+        return self.encoders[name]

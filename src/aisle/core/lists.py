@@ -1,0 +1,213 @@
+"""ItemLists: Q lists of items as flat columns.  Histories, candidate sets and pages are all this type.
+
+Legend: Q lists, N rows in total, K cut-off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aisle.core.errors import ContractError, GenerationError, UnknownName, nearest
+
+Array = NDArray[Any]
+
+
+def missing_value(dtype: np.dtype[Any]) -> Any:
+    """What stands in a column for "no value": NaN for floats, -1 for signed integers, False and 0 otherwise."""
+    if dtype.kind == "f":
+        return dtype.type(np.nan)
+    if dtype.kind == "i":
+        return dtype.type(-1)
+    return dtype.type(0)
+
+
+def splits_of(counts: Array) -> Array:
+    """int64[Q+1] row boundaries of lists with these lengths."""
+    splits = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=splits[1:])
+    return splits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """Rows of unequal length: row i is ``values[splits[i]:splits[i+1]]``."""
+
+    values: Array
+    splits: Array
+
+    def __len__(self) -> int:
+        return len(self.splits) - 1
+
+    def __getitem__(self, row: int) -> Array:
+        return self.values[self.splits[row] : self.splits[row + 1]]
+
+    @property
+    def owner(self) -> Array:
+        """int64[N]: the row each value belongs to."""
+        return np.repeat(np.arange(len(self)), np.diff(self.splits))
+
+    def take(self, rows: Array) -> Ragged:
+        """The given rows, in that order."""
+        counts = np.diff(self.splits)[rows]
+        splits = splits_of(counts)
+        source = np.arange(splits[-1]) + np.repeat(self.splits[rows] - splits[:-1], counts)
+        return Ragged(self.values[source], splits)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemLists:
+    """Q lists, N rows in total; never changed in place.
+
+    item        int32[N]    catalogue row of each entry
+    splits      int64[Q+1]  list q owns rows ``splits[q]:splits[q+1]``
+    columns     name -> numeric array[N, ...], row-aligned with ``item``
+    generation  the catalogue generation whose row numbers these are; None when made by hand
+
+    Raises ContractError when lengths disagree.
+    """
+
+    item: Array
+    splits: Array
+    columns: Mapping[str, Array] = field(default_factory=dict)
+    generation: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.item.dtype != np.int32:
+            object.__setattr__(self, "item", self.item.astype(np.int32))
+        if self.splits.dtype != np.int64:
+            object.__setattr__(self, "splits", self.splits.astype(np.int64))
+        if len(self.splits) == 0 or self.splits[0] != 0 or self.splits[-1] != len(self.item):
+            raise ContractError(
+                f"splits {self.splits[:1]}..{self.splits[-1:]} do not cover {len(self.item)} rows; "
+                "they start at 0 and end at the number of rows"
+            )
+        for name, column in self.columns.items():
+            if len(column) != len(self.item):
+                raise ContractError(f"column {name!r} has {len(column)} rows, the lists have {len(self.item)}")
+
+    def __len__(self) -> int:
+        """Number of lists, Q."""
+        return len(self.splits) - 1
+
+    @classmethod
+    def empty(cls, q: int, columns: Mapping[str, Array] | None = None, generation: int | None = None) -> ItemLists:
+        """Q lists without a row; ``columns`` give names and dtypes."""
+        none = {n: c[:0] for n, c in (columns or {}).items()}
+        return cls(np.zeros(0, np.int32), np.zeros(q + 1, np.int64), none, generation)
+
+    @property
+    def counts(self) -> Array:
+        """int64[Q]: rows of each list."""
+        return np.diff(self.splits)
+
+    @property
+    def owner(self) -> Array:
+        """int64[N]: which list each row belongs to."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def position(self) -> Array:
+        """int64[N]: place of each row in its own list, from 0."""
+        place: Array = np.arange(len(self.item)) - np.repeat(self.splits[:-1], self.counts)
+        return place
+
+    @property
+    def keys(self) -> Array:
+        """int64[N]: list and item of each row in one number, to compare and join rows by."""
+        key: Array = self.owner.astype(np.int64) << 32 | self.item
+        return key
+
+    def find(self, other: ItemLists) -> Array:
+        """int64[rows of other]: the row here of the same item in the same list, -1 where there is none."""
+        if not len(self.item):
+            return np.full(len(other.item), -1, np.int64)
+        keys, wanted = self.keys, other.keys
+        order = np.argsort(keys, kind="stable")
+        place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
+        return np.where(keys[order[place]] == wanted, order[place], -1)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.columns:
+            raise UnknownName(f"no column {name!r}{nearest(name, self.columns)}")
+        return self.columns[name]
+
+    def with_columns(self, **columns: Array) -> ItemLists:
+        return replace(self, columns={**self.columns, **columns})
+
+    def only(self, *names: str) -> ItemLists:
+        """The same rows with just these columns."""
+        return replace(self, columns={n: self[n] for n in names})
+
+    def take(self, rows: Array) -> ItemLists:
+        """The given rows (int or bool), which must already be grouped by list, in that order."""
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        counts = np.bincount(self.owner[rows], minlength=len(self))
+        columns = {n: c[rows] for n, c in self.columns.items()}
+        return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
+
+    def top(self, k: int, by: str) -> ItemLists:
+        """The k best rows of each list, best first; NaN last, ties go to the lower catalogue row."""
+        score = self[by]
+        key = np.where(np.isnan(score), np.inf, -score) if score.dtype.kind == "f" else -score.astype(np.int64)
+        order = np.lexsort((self.item, key, self.owner))
+        return self.take(order[self.position < k])
+
+    def list_of(self, q: int) -> ItemLists:
+        """List q alone, as a batch of one."""
+        return self.select(np.array([q]))
+
+    def select(self, lists: Array) -> ItemLists:
+        """The given lists, in that order."""
+        counts = self.counts[lists]
+        splits = splits_of(counts)
+        rows = np.arange(splits[-1]) + np.repeat(self.splits[lists] - splits[:-1], counts)
+        return ItemLists(self.item[rows], splits, {n: c[rows] for n, c in self.columns.items()}, self.generation)
+
+    @staticmethod
+    def union(parts: Sequence[ItemLists]) -> ItemLists:
+        """Every item of every part once, in row order; a column holds its missing value where its part lacks the item.
+
+        Raises GenerationError when the parts count rows of different generations.
+        """
+        generation = same_generation(parts)
+        owner = np.concatenate([p.owner for p in parts])
+        item = np.concatenate([p.item for p in parts])
+        key = owner.astype(np.int64) << 32 | item.astype(np.int64)
+        unique, slot = np.unique(key, return_inverse=True)
+        counts = np.bincount(unique >> 32, minlength=len(parts[0]))
+        columns: dict[str, Array] = {}
+        at = 0
+        for part in parts:
+            here = slot[at : at + len(part.item)]
+            at += len(part.item)
+            for name, column in part.columns.items():
+                if name not in columns:
+                    columns[name] = np.full((len(unique), *column.shape[1:]), missing_value(column.dtype), column.dtype)
+                columns[name][here] = column
+        return ItemLists((unique & 0xFFFFFFFF).astype(np.int32), splits_of(counts), columns, generation)
+
+    @staticmethod
+    def concat(parts: Sequence[ItemLists]) -> ItemLists:
+        """Batches one after the other: Q1 + Q2 + ... lists.  All parts have the same columns."""
+        generation = same_generation(parts)
+        counts = np.concatenate([p.counts for p in parts])
+        names = parts[0].columns.keys()
+        columns = {n: np.concatenate([p[n] for p in parts]) for n in names}
+        return ItemLists(np.concatenate([p.item for p in parts]), splits_of(counts), columns, generation)
+
+
+def same_generation(parts: Sequence[ItemLists]) -> int | None:
+    """The generation that all tagged parts share.  Raises GenerationError when they differ."""
+    tags = {p.generation for p in parts if p.generation is not None}
+    if len(tags) > 1:
+        raise GenerationError(
+            f"lists of generations {sorted(tags)} cannot be joined: a row number names another item in each; "
+            "fit or load the stages again on the current generation"
+        )
+    return tags.pop() if tags else None

@@ -1,0 +1,239 @@
+"""What a method may see of a shop, as protocols.  ``aisle.data`` and ``aisle.engine`` implement them.
+
+Legend: I items (rows, tombstones included), N chosen rows, Q requests, K cut-off, D width, E events, J judgments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from aisle.core.filters import Sort
+from aisle.core.lists import Array, ItemLists, Ragged
+from aisle.core.requests import Requests, RowMasks
+
+
+class Items(Protocol):
+    """The catalogue by row.  Rows are append-only within a generation; a deleted item leaves a tombstone."""
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+    @property
+    def live(self) -> Array:
+        """bool[I]: neither deleted nor inactive."""
+        ...
+
+    def ids(self, rows: Array) -> list[str]:
+        """The shop's ids of these rows."""
+        ...
+
+    def rows_of(self, item_ids: Sequence[str]) -> Array:
+        """int32[N] rows of these ids, -1 where unknown."""
+        ...
+
+    def text(self, field: str, rows: Array | None = None) -> list[str]:
+        """Text of a field, "" where missing; list fields are joined by blanks, ``attributes`` read 'name value'."""
+        ...
+
+    def number(self, field: str, rows: Array | None = None) -> Array:
+        """float64[N] of a numeric column or numeric attribute, NaN where missing."""
+        ...
+
+    def codes(self, field: str) -> tuple[Ragged, list[str]]:
+        """A text field or text attribute of all rows as int32 codes, and the labels they stand for.
+
+        Multi-valued; a category row holds every prefix of its paths ('Home', 'Home > Kitchen').
+        """
+        ...
+
+    def group(self) -> Array:
+        """int32[I]: variants of one product share a number."""
+        ...
+
+    def facet_fields(self) -> list[str]:
+        """Fields worth a facet, most filled first: category, brand, price_cents, rating, attributes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Events:
+    """E events in time order, as columns.
+
+    time_s float64, user int64 (hash), session int64, request int64, scene int8, query int32 (index into ``queries``, -1 none),
+    item int32 (row, -1 unknown), position int32, action int8, quantity int32, price_cents int64, propensity float64.
+    """
+
+    columns: Mapping[str, Array]
+    queries: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns["time_s"])
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def take(self, rows: Array) -> Events:
+        return Events({n: c[rows] for n, c in self.columns.items()}, self.queries)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgments:
+    """Graded (query, item) pairs.  ``lists`` has one list a query with column ``grade`` int32; ``gains`` maps grade to gain."""
+
+    query: Sequence[str]
+    lists: ItemLists
+    gains: Mapping[int, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def gain(self) -> Array:
+        """float64[N]: the gain of each judged pair (its grade where no map is given)."""
+        grade = self.lists["grade"]
+        if not self.gains:
+            return grade.astype(np.float64)
+        table = {int(g): float(v) for g, v in self.gains.items()}
+        return np.array([table.get(int(g), 0.0) for g in grade], np.float64)
+
+    def select(self, queries: Array) -> Judgments:
+        return Judgments([self.query[int(q)] for q in queries], self.lists.select(queries), self.gains)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """A windowed count of events by item: one declaration, evaluated as of a time offline and by the online store.
+
+    action: which events count. window_s: how far back (inf: all). half_life_s: decay (inf: none).
+    """
+
+    name: str
+    action: str
+    window_s: float = float("inf")
+    half_life_s: float = float("inf")
+
+
+class ShopView(Protocol):
+    """All that ``fit`` may see: the shop as it was at ``until_s``."""
+
+    @property
+    def until_s(self) -> float: ...
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def items(self) -> Items: ...
+
+    @property
+    def events(self) -> Events: ...
+
+    def judgments(self, part: str = "train") -> Judgments:
+        """Judgments of the ``train`` or ``validation`` queries; empty when there are none."""
+        ...
+
+    def counts(self, counter: Counter, rows: Array, at_s: Array) -> Array:
+        """float64[N]: the counter of ``rows[n]`` strictly before ``at_s[n]`` (never later than ``until_s``)."""
+        ...
+
+
+class TextIndex(Protocol):
+    """BM25 over weighted fields."""
+
+    def search(self, queries: Sequence[str], k: int, masks: RowMasks, weights: Mapping[str, float]) -> ItemLists:
+        """The k best allowed rows of each query with column ``score`` float32."""
+        ...
+
+    def score(self, queries: Sequence[str], candidates: ItemLists, weights: Mapping[str, float]) -> Array:
+        """float32[N]: what ``search`` would have given these rows; 0 where no word matches."""
+        ...
+
+    def match(self, query: str, weights: Mapping[str, float]) -> Array:
+        """bool[I]: the match set of a query, before filters; every row for an empty query."""
+        ...
+
+    def suggest(self, query: str) -> str | None:
+        """Did-you-mean: the query with its unknown words mended, or None when there is nothing to mend."""
+        ...
+
+    def terms(self, query: str) -> list[str]:
+        """The analysed words of a query."""
+        ...
+
+    def matched_fields(self, query: str, row: int) -> Mapping[str, tuple[str, ...]]:
+        """Field -> the query's words found there, for explanations."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Nearest rows by inner product of unit vectors, under a filter."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def num_rows(self) -> int: ...
+
+    def search(self, query_QD: Array, k: int, masks: RowMasks) -> ItemLists:
+        """The k nearest allowed rows of each query with column ``score`` float32."""
+        ...
+
+    def score(self, query_QD: Array, candidates: ItemLists) -> Array:
+        """float32[N]: exact inner products; NaN for rows without a vector yet."""
+        ...
+
+    def vectors(self, rows: Array) -> Array:
+        """float32[N, D]; zero for rows without a vector yet."""
+        ...
+
+    def has(self, rows: Array) -> Array:
+        """bool[N]: the row has a vector."""
+        ...
+
+
+class Engine(Protocol):
+    """The indexes of one catalogue generation.  Answers for rows added after a stage was fitted."""
+
+    @property
+    def generation(self) -> int: ...
+
+    @property
+    def sequence(self) -> int:
+        """The last log record that every index has applied."""
+        ...
+
+    @property
+    def items(self) -> Items: ...
+
+    @property
+    def text(self) -> TextIndex: ...
+
+    def vectors(self, encoder: str) -> VectorIndex:
+        """The vectors of a named encoder.  Raises UnknownName when they were not built."""
+        ...
+
+    def put_vectors(self, encoder: str, rows: Array, vectors_ND: Array) -> None:
+        """Add or replace vectors of an encoder; its index is made with the first ones."""
+        ...
+
+    def save_vectors(self, encoder: str) -> None:
+        """Keep the vectors of an encoder in the generation's folder, atomically; nothing where the engine is in memory."""
+        ...
+
+    def compile(self, requests: Requests) -> Requests:
+        """The same requests with ``allowed``: their filters and the live rows as bitmaps, each distinct filter once."""
+        ...
+
+    def facets(self, requests: Requests, match: Sequence[Array], fields: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Facet counts of each request over its match set, by groups; each facet without its own selection."""
+        ...
+
+    def order(self, rows: Array, sort: Sort | None) -> Array:
+        """``rows`` (int32[N]) in the order of a column, or in the engine's own when sort is None."""
+        ...

@@ -1,0 +1,1 @@
+"""Torch blocks and text encoders that methods share."""

@@ -1,0 +1,116 @@
+"""Item vectors of a named encoder: what text stands for an item, and filling in the rows that have none.
+
+An encoding is cached by the hash of its text, so that nothing is encoded twice and an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aisle.core.env import Env, Progress
+from aisle.core.errors import UnknownName
+from aisle.core.lists import Array
+from aisle.core.shop import Items
+
+CHUNK = 1024
+
+
+def item_texts(items: Items, rows: Array) -> list[str]:
+    """What an encoder reads of each item: title and brand (a brand that the title already names is not repeated)."""
+    titles, brands = items.text("title", rows), items.text("brand", rows)
+    return [t if b.lower() in t.lower() else f"{t} {b}".strip() for t, b in zip(titles, brands, strict=True)]
+
+
+def missing_rows(env: Env, encoder: str) -> Array:
+    """int32[N]: live rows that have no vector of this encoder yet."""
+    rows = np.flatnonzero(env.engine.items.live).astype(np.int32)
+    try:
+        index = env.engine.vectors(encoder)
+    except UnknownName:
+        return rows
+    return rows[~index.has(rows)]
+
+
+def fill(
+    env: Env,
+    encoder: str,
+    *,
+    cache: EncodingCache | None = None,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Encode every live row that lacks a vector.  True when all are there; False when ``should_stop`` ended it early."""
+    coder = env.encoder(encoder)
+    rows = missing_rows(env, encoder)
+    report = progress or env.progress
+    made = np.zeros((len(rows), coder.dim), np.float32)
+    for start in range(0, len(rows), CHUNK):
+        report("encode items", start, len(rows))
+        if should_stop():
+            return False
+        texts = item_texts(env.engine.items, rows[start : start + CHUNK])
+        made[start : start + CHUNK] = cache.encode(coder.encode, texts) if cache is not None else coder.encode(texts)
+    if len(rows):
+        env.engine.put_vectors(encoder, rows, made)
+        report("encode items", len(rows), len(rows))
+    return True
+
+
+class EncodingCache:
+    """A folder of encodings by text hash, for one encoder: append-only segments, each written whole or not at all."""
+
+    def __init__(self, folder: Path, encoder: str, dim: int) -> None:
+        self.folder, self.dim = folder / file_name(encoder), dim
+        self._where: dict[bytes, tuple[int, int]] = {}
+        self._segments: list[Array] = []
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def encode(self, encode: Callable[[Sequence[str]], Array], texts: Sequence[str]) -> Array:
+        """float32[N, D]: known texts from the cache, the others by ``encode`` and then kept."""
+        keys = [hashlib.blake2b(t.encode(), digest_size=16).digest() for t in texts]
+        new = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._where}
+        if new:
+            self._append(list(new), encode(list(new.values())))
+        return (
+            np.stack([self._segments[s][r] for s, r in (self._where[k] for k in keys)])
+            if keys
+            else np.zeros((0, self.dim), np.float32)
+        )
+
+    def _append(self, keys: Sequence[bytes], emb_ND: Array) -> None:
+        from safetensors.numpy import save_file
+
+        key_N16 = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
+        path = self.folder / f"{len(self._segments):06d}.safetensors"
+        save_file({"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}, path.with_suffix(".part"))
+        os.replace(path.with_suffix(".part"), path)
+        self._add(keys, emb_ND.astype(np.float32))
+
+    def _read(self, path: Path) -> None:
+        from safetensors.numpy import load_file
+
+        tensors = load_file(path)
+        self._add([bytes(k) for k in tensors["key_N16"]], tensors["emb_ND"])
+
+    def _add(self, keys: Sequence[bytes], emb_ND: Array) -> None:
+        self._where.update({k: (len(self._segments), r) for r, k in enumerate(keys)})
+        self._segments.append(emb_ND)
+
+
+def file_name(encoder: str) -> str:
+    """The encoder's name as the name of a file: a path is shortened and told apart by its hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", encoder).strip("-")
+    return (
+        plain if plain == encoder else f"{plain[-40:]}-{hashlib.blake2b(encoder.encode(), digest_size=4).hexdigest()}"
+    )

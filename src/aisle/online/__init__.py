@@ -1,0 +1,1 @@
+"""Learners that follow a stream.  One public file is one part."""

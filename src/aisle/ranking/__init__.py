@@ -1,0 +1,1 @@
+"""Methods that score candidates for the order of the page.  One public file is one method."""

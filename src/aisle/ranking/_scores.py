@@ -1,0 +1,26 @@
+"""Making the scores of different retrievers comparable.  Legend: N candidate rows, Q requests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aisle.core.lists import Array, ItemLists
+
+
+def reciprocal_rank(rank_N: Array, k: float) -> Array:
+    """float32[N]: 1 / (k + place), places from 1; 0 where not found."""
+    return np.where(rank_N >= 0, 1.0 / (k + rank_N + 1.0), 0.0).astype(np.float32)
+
+
+def standardised(score_N: Array, lists: ItemLists) -> Array:
+    """float32[N]: each list's scores with mean 0 and deviation 1; NaN becomes the list's lowest; a constant list is all 0."""
+    q, owner = len(lists), lists.owner
+    known = ~np.isnan(score_N)
+    low_Q = np.full(q, np.inf)
+    np.minimum.at(low_Q, owner[known], score_N[known])
+    filled = np.where(known, score_N, np.where(np.isfinite(low_Q), low_Q, 0.0)[owner]).astype(np.float64)
+    count_Q = np.maximum(lists.counts, 1)
+    mean_Q = np.bincount(owner, filled, minlength=q) / count_Q
+    centred = filled - mean_Q[owner]
+    std_Q = np.sqrt(np.bincount(owner, centred**2, minlength=q) / count_Q)
+    return (centred / np.where(std_Q > 1e-12, std_Q, 1.0)[owner]).astype(np.float32)

@@ -1,0 +1,85 @@
+"""Fusion of the retrievers' scores into one order.
+
+standardised:  s(i) = sum_r w_r (x_r(i) - mean_r) / std_r  over a request's candidates; a missing x_r(i) counts as the lowest
+rrf:           s(i) = sum_r w_r / (k + rank_r(i) + 1)       (Cormack et al., 2009); 0 where r did not find i
+
+Legend: N candidate rows, R retrievers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from aisle.core.env import Env
+from aisle.core.lists import Array, ItemLists
+from aisle.core.method import NOTHING, Given, Method, State
+from aisle.core.requests import Requests
+from aisle.core.roles import Reason
+from aisle.core.shop import ShopView
+from aisle.ranking._scores import reciprocal_rank, standardised
+
+
+class Fusion(Method):
+    """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf."""
+
+    retrievers: dict[str, float] = {"bm25": 1.0, "minilm": 1.0}
+    kind: Literal["standardised", "rrf"] = "standardised"
+    k: float = 60.0
+
+    @property
+    def reads(self) -> frozenset[str]:
+        prefix = "rank" if self.kind == "rrf" else "score"
+        return frozenset(f"{prefix}_{name}" for name in self.retrievers)
+
+    @property
+    def writes(self) -> frozenset[str]:
+        return frozenset({"score"})
+
+    def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> FusionStage:
+        return FusionStage(self)
+
+    def restore(self, state: State, env: Env, given: Given = NOTHING) -> FusionStage:
+        return FusionStage(self)
+
+
+class FusionStage:
+    """Fitted: nothing but the settings."""
+
+    def __init__(self, settings: Fusion) -> None:
+        self.settings = settings
+
+    def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
+        parts_RN = self._parts(candidates)
+        return {
+            "score": np.sum(parts_RN, axis=0, dtype=np.float32)
+            if parts_RN
+            else np.zeros(len(candidates.item), np.float32)
+        }
+
+    def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
+        """How far each retriever's score lies above or below this page's mean, in words; nothing where it says nothing."""
+        reasons: list[list[Reason]] = [[] for _ in page.item]
+        if self.settings.kind == "rrf":
+            return reasons
+        for name, weight in self.settings.retrievers.items():
+            score = page.columns.get(f"score_{name}")
+            if score is None or not np.isfinite(score).any() or not weight:
+                continue
+            for row in np.flatnonzero(np.isfinite(score)):
+                reasons[row].append(Reason("ranking", f"{name} gave it {score[row]:.3g}", float(weight)))
+        return reasons
+
+    def state(self) -> State:
+        return State()
+
+    def _parts(self, candidates: ItemLists) -> list[Array]:
+        weights = self.settings.retrievers
+        if self.settings.kind == "rrf":
+            return [w * reciprocal_rank(candidates[f"rank_{name}"], self.settings.k) for name, w in weights.items()]
+        return [w * standardised(candidates[f"score_{name}"], candidates) for name, w in weights.items()]
+
+
+METHOD = Fusion

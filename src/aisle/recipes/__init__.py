@@ -1,0 +1,65 @@
+"""Whole Plans by name.  Their settings are frozen constants: nothing here was fitted on a set it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aisle.core.errors import UnknownName, nearest
+from aisle.funnel.plan import Plan
+
+SCENES = {"bm25": ("search", "similar"), "item_cf": ("feed", "similar"), "popular": ("feed",)}
+"""Words answer a search and find look-alikes; what others did fills feeds and similar items."""
+
+
+def lexical() -> Plan:
+    """Words alone: BM25 over weighted, stemmed fields.  No torch, ready in seconds."""
+    from aisle.ranking.fusion import Fusion
+    from aisle.retrieval.bm25 import Bm25
+    from aisle.retrieval.item_cf import ItemCf
+    from aisle.retrieval.popular import Popular
+
+    return Plan(
+        retrieval={"bm25": Bm25(), "item_cf": ItemCf(), "popular": Popular()},
+        ranking=Fusion(retrievers={"bm25": 1.0, "item_cf": 1.0, "popular": 0.5}),
+        scenes=SCENES,
+    )
+
+
+def hybrid(encoder: str = "minilm") -> Plan:
+    """Words and meaning: BM25 and a dense encoder, their scores standardised within the request and added."""
+    from aisle.ranking.fusion import Fusion
+    from aisle.retrieval.minilm import MiniLm
+
+    words = lexical()
+    return words.replace(
+        retrieval={"bm25": words.retrieval["bm25"], "minilm": MiniLm(encoder=encoder), **words.retrieval},
+        ranking=Fusion(retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5}),
+    )
+
+
+def hybrid_own() -> Plan:
+    """``hybrid`` on an encoder trained on the shop's own text: no torch, no pre-trained weights."""
+    return hybrid("own")
+
+
+def learned(encoder: str = "minilm") -> Plan:
+    """``hybrid`` with its candidates ordered by trees that learned from the shop's graded queries, near-equals spread apart."""
+    from aisle.ranking.lambdamart import LambdaMart
+    from aisle.reranking.mmr import Mmr
+
+    return hybrid(encoder).replace(ranking=LambdaMart(), reranking=Mmr(diversity=0.05))
+
+
+def plan(name: str) -> Plan:
+    """The recipe called ``name``.  Raises UnknownName."""
+    if name not in RECIPES:
+        raise UnknownName(f"no plan {name!r}{nearest(name, RECIPES)}")
+    return RECIPES[name]()
+
+
+RECIPES: dict[str, Callable[[], Plan]] = {
+    "lexical": lexical,
+    "hybrid": hybrid,
+    "hybrid_own": hybrid_own,
+    "learned": learned,
+}

@@ -1,0 +1,60 @@
+"""From a shop folder to an Env: the embedded engine of its current generation, and the encoders it can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aisle.core.env import Encoder, Env, Progress, silent
+from aisle.core.shop import Items
+from aisle.data.shop import Shop
+from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
+from aisle.nn.encoders import Encoders
+from aisle.nn.item_vectors import EncodingCache, fill, missing_rows
+
+
+def open_env(shop: Shop, *, seed: int = 0, progress: Progress = silent) -> Env:
+    """The engine of the current generation (its text index is built where it is missing) and lazy encoders."""
+    items = shop.items()
+    folder = shop.generation_folder()
+    if (folder / POINTER).exists():
+        engine = EmbeddedEngine.open(items, folder)
+    else:
+        with shop.lock():
+            engine = EmbeddedEngine.build(items, folder, progress=progress)
+    return Env(
+        engine=engine, encoders=Encoders(own=lambda: own_encoder(items, folder, progress)), seed=seed, progress=progress
+    )
+
+
+def memory_env(items: Items, *, seed: int = 0, progress: Progress = silent) -> Env:
+    """The same over a catalogue in memory; nothing is written."""
+    engine = EmbeddedEngine.build(items, progress=progress)
+    return Env(
+        engine=engine, encoders=Encoders(own=lambda: own_encoder(items, None, progress)), seed=seed, progress=progress
+    )
+
+
+def own_encoder(items: Items, folder: Path | None, progress: Progress = silent) -> Encoder:
+    """The encoder of the shop's own text: loaded from the generation's folder, or trained and, with a folder, saved there."""
+    from aisle.nn.encoders.own import OwnEncoder, train_own
+
+    home = None if folder is None else folder / "encoders" / "own"
+    if home is not None and (home / "features.json").exists():
+        return OwnEncoder.load(home)
+    encoder = train_own(items, progress=progress)
+    if home is not None:
+        encoder.save(home)
+    return encoder
+
+
+def encode_items(env: Env, shop: Shop, encoder: str, *, progress: Progress = silent) -> None:
+    """Give every live item a vector of this encoder, and keep the index and the encodings in the shop's folder."""
+    if not len(missing_rows(env, encoder)):
+        return
+    fill(
+        env,
+        encoder,
+        cache=EncodingCache(shop.folder / "cache" / "encodings", encoder, env.encoder(encoder).dim),
+        progress=progress,
+    )
+    env.engine.save_vectors(encoder)

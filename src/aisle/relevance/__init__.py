@@ -1,0 +1,1 @@
+"""Methods that judge whether an item answers a query.  One public file is one method."""

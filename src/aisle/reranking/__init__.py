@@ -1,0 +1,1 @@
+"""Methods that order a list as a whole.  One public file is one method."""

@@ -1,0 +1,1 @@
+"""Methods that find candidates.  One public file is one method."""

@@ -1,0 +1,73 @@
+"""BM25 over weighted fields, stemmed: the lexical retriever (Robertson and Zaragoza, 2009).
+
+score(q, i) = sum over fields f of w_f * BM25_f(q, i).  Similar items are asked for with the anchor's own title.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from aisle.core.env import Env
+from aisle.core.lists import Array, ItemLists
+from aisle.core.method import NOTHING, Given, Method, State
+from aisle.core.requests import Requests
+from aisle.core.roles import Reason
+from aisle.core.shop import ShopView
+
+FIELD_WEIGHTS = {"title": 1.0, "brand": 0.5, "category": 0.3, "attributes": 0.5, "description": 0.15}
+"""A title names the product; a description mentions much that it is not."""
+
+
+class Bm25(Method):
+    """weights: of each text field; a field left out does not count."""
+
+    weights: dict[str, float] = FIELD_WEIGHTS
+
+    def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> Bm25Stage:
+        return Bm25Stage(env, self.weights)
+
+    def restore(self, state: State, env: Env, given: Given = NOTHING) -> Bm25Stage:
+        return Bm25Stage(env, self.weights)
+
+
+class Bm25Stage:
+    """Fitted: nothing of its own, the index belongs to the engine."""
+
+    def __init__(self, env: Env, weights: Mapping[str, float]) -> None:
+        self.env, self.weights = env, weights
+
+    def retrieve(self, requests: Requests, k: int) -> ItemLists:
+        return self.env.engine.text.search(self._asked(requests), k, requests.masks(), self.weights)
+
+    def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
+        return {"score": self.env.engine.text.score(self._asked(requests), candidates, self.weights)}
+
+    def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
+        return [
+            [
+                Reason("retrieval.bm25", f"{', '.join(repr(w) for w in words)} in the {field}", self.weights.get(field))
+                for field, words in self.env.engine.text.matched_fields(requests.query[q], int(item)).items()
+                if words
+            ]
+            for q, item in zip(page.owner, page.item, strict=True)
+        ]
+
+    def state(self) -> State:
+        return State()
+
+    def _asked(self, requests: Requests) -> list[str]:
+        """The query, or the anchor's title where nothing was typed."""
+        asked = list(requests.query)
+        for q in np.flatnonzero(requests.anchor >= 0):
+            if not asked[q]:
+                asked[q] = (
+                    self.env.engine.items.text("title", requests.anchor[q : q + 1])[0]
+                    .replace('"', " ")
+                    .replace("-", " ")
+                )
+        return asked
+
+
+METHOD = Bm25

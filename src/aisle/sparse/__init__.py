@@ -1,0 +1,1 @@
+"""Embedding tables for ids.  One public file is one part."""
