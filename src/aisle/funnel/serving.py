@@ -90,8 +90,9 @@ class Funnel:
         """Equal for funnels whose ``retrieve`` gives the same candidates."""
         slots = [s for s in self.fitted if s.startswith(("understanding", "retrieval"))]
         parts = [f"{s}={self.fitted[s].version}" for s in sorted(slots)]
+        scenes = sorted((name, self.plan.answers_in(name)) for name in self.plan.retrieval)
         encoders = sorted(self.plan.encoders())
-        return f"{id(self.env.engine)};{self.plan.depth.retrieve};{';'.join(parts)};{','.join(encoders)}"
+        return f"{id(self.env.engine)};{self.plan.depth.retrieve};{parts};{scenes};{encoders}"
 
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
         """Why each shown row stands where it does, from every stage that can say so; best-effort, never raises."""

@@ -19,12 +19,15 @@ from aisle.core.lists import Array
 from aisle.core.shop import Items
 
 CHUNK = 1024
+DESCRIPTION_LETTERS = 100
+"""Enough to say what a terse title means; more makes encoding slower and the vector vaguer."""
 
 
 def item_texts(items: Items, rows: Array) -> list[str]:
-    """What an encoder reads of each item: title and brand (a brand that the title already names is not repeated)."""
-    titles, brands = items.text("title", rows), items.text("brand", rows)
-    return [t if b.lower() in t.lower() else f"{t} {b}".strip() for t, b in zip(titles, brands, strict=True)]
+    """What an encoder reads of each item: title, brand where the title does not name it, and the description's beginning."""
+    titles, brands, descriptions = (items.text(field, rows) for field in ("title", "brand", "description"))
+    named = [t if b.lower() in t.lower() else f"{t} {b}".strip() for t, b in zip(titles, brands, strict=True)]
+    return [f"{t}. {d[:DESCRIPTION_LETTERS]}" if d else t for t, d in zip(named, descriptions, strict=True)]
 
 
 def missing_rows(env: Env, encoder: str) -> Array:

@@ -1,4 +1,4 @@
-"""Making the scores of different retrievers comparable.  Legend: N candidate rows, Q requests."""
+"""Making the scores of different retrievers comparable.  Legend: N candidate rows, Q requests, D width."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ def standardised(score_N: Array, lists: ItemLists) -> Array:
     centred = filled - mean_Q[owner]
     std_Q = np.sqrt(np.bincount(owner, centred**2, minlength=q) / count_Q)
     return (centred / np.where(std_Q > 1e-12, std_Q, 1.0)[owner]).astype(np.float32)
+
+
+def nearness_to_best(lists: ItemLists, emb_ND: Array, best: int) -> Array:
+    """float32[N]: inner product of each row's vector with the mean vector of its list's ``best`` rows by ``score``."""
+    rank = np.empty(len(lists.item), np.int64)
+    rank[np.lexsort((lists.item, -lists["score"], lists.owner))] = lists.position
+    chosen = rank < best
+    mean_QD = np.zeros((len(lists), emb_ND.shape[1]), np.float32)
+    np.add.at(mean_QD, lists.owner[chosen], emb_ND[chosen])
+    norm_Q1 = np.linalg.norm(mean_QD, axis=1, keepdims=True)
+    mean_QD /= np.where(norm_Q1 > 1e-9, norm_Q1, 1)
+    return np.asarray(np.einsum("nd,nd->n", emb_ND, mean_QD[lists.owner]), np.float32)

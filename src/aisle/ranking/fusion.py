@@ -3,6 +3,9 @@
 standardised:  s(i) = sum_r w_r (x_r(i) - mean_r) / std_r  over a request's candidates; a missing x_r(i) counts as the lowest
 rrf:           s(i) = sum_r w_r / (k + rank_r(i) + 1)       (Cormack et al., 2009); 0 where r did not find i
 
+With ``feedback`` the fused order speaks once more (Rocchio, 1971): the mean vector c of its best items is compared with every
+candidate, s'(i) = s(i) + feedback_weight (x_c(i) - mean) / std, x_c(i) = <c, e(i)>.
+
 Legend: N candidate rows, R retrievers.
 """
 
@@ -19,15 +22,22 @@ from aisle.core.method import NOTHING, Given, Method, State
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.shop import ShopView
-from aisle.ranking._scores import reciprocal_rank, standardised
+from aisle.ranking._scores import nearness_to_best, reciprocal_rank, standardised
 
 
 class Fusion(Method):
-    """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf."""
+    """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf.
+
+    feedback: how many of the best items speak once more, 0 for none. feedback_weight: how loud, beside a retriever's weight.
+    feedback_encoder: whose item vectors are compared.
+    """
 
     retrievers: dict[str, float] = {"bm25": 1.0, "minilm": 1.0}
     kind: Literal["standardised", "rrf"] = "standardised"
     k: float = 60.0
+    feedback: int = 0
+    feedback_weight: float = 0.5
+    feedback_encoder: str = "minilm"
 
     @property
     def reads(self) -> frozenset[str]:
@@ -39,25 +49,26 @@ class Fusion(Method):
         return frozenset({"score"})
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> FusionStage:
-        return FusionStage(self)
+        return FusionStage(self, env)
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> FusionStage:
-        return FusionStage(self)
+        return FusionStage(self, env)
 
 
 class FusionStage:
     """Fitted: nothing but the settings."""
 
-    def __init__(self, settings: Fusion) -> None:
-        self.settings = settings
+    def __init__(self, settings: Fusion, env: Env) -> None:
+        self.settings, self.env = settings, env
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         parts_RN = self._parts(candidates)
-        return {
-            "score": np.sum(parts_RN, axis=0, dtype=np.float32)
-            if parts_RN
-            else np.zeros(len(candidates.item), np.float32)
-        }
+        score = np.sum(parts_RN, axis=0, dtype=np.float32) if parts_RN else np.zeros(len(candidates.item), np.float32)
+        if self.settings.feedback and len(candidates.item):
+            vectors = self.env.engine.vectors(self.settings.feedback_encoder).vectors(candidates.item)
+            nearness = nearness_to_best(candidates.with_columns(score=score), vectors, self.settings.feedback)
+            score = score + np.float32(self.settings.feedback_weight) * standardised(nearness, candidates)
+        return {"score": score}
 
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
         """How far each retriever's score lies above or below this page's mean, in words; nothing where it says nothing."""

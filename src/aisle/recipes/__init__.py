@@ -26,14 +26,19 @@ def lexical() -> Plan:
 
 
 def hybrid(encoder: str = "minilm") -> Plan:
-    """Words and meaning: BM25 and a dense encoder, their scores standardised within the request and added."""
+    """Words and meaning: BM25 and a dense encoder, their scores standardised within the request and added, then once more
+    nearness to the five best: an item like those that both agree on moves up."""
     from aisle.ranking.fusion import Fusion
     from aisle.retrieval.minilm import MiniLm
 
     words = lexical()
     return words.replace(
         retrieval={"bm25": words.retrieval["bm25"], "minilm": MiniLm(encoder=encoder), **words.retrieval},
-        ranking=Fusion(retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5}),
+        ranking=Fusion(
+            retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5},
+            feedback=5,
+            feedback_encoder=encoder,
+        ),
     )
 
 

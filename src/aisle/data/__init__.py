@@ -1,0 +1,1 @@
+"""The shop on disk and in memory: readers, catalogue, events, judgments, views, splits, public sets."""

@@ -1,0 +1,44 @@
+"""Files that are either whole or not there: written beside their place, synchronised to disk, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder's entries are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """``sync`` for everything under a folder, the folder last."""
+    for root, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            sync(Path(root, name))
+        sync(Path(root))
+
+
+def write_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """``write`` fills a file beside ``path``, which then takes its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        write(work)
+        sync(work)
+        os.replace(work, path)
+    finally:
+        work.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_file(path, lambda work: work.write_text(text, encoding="utf-8"))

@@ -1,0 +1,111 @@
+"""Counters of events by item and look-ups by user, as of any time: sorted once, answered by binary search.
+
+Legend: E events of the counted kind, N questions (key, time), U users.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aisle.core.lists import Array, ItemLists, splits_of
+from aisle.core.requests import Action
+from aisle.core.shop import Counter, Events
+
+
+class TimeIndex:
+    """Events grouped by a key (item or user) and in time order within it.
+
+    order  int64[E]  the events so arranged
+    """
+
+    def __init__(self, key: Array, time_s: Array) -> None:
+        self.order = np.lexsort((time_s, key))
+        self.time_s = time_s[self.order]
+        self._keys = np.unique(key)
+        self._times = np.unique(time_s)
+        self._place = self._joined(np.searchsorted(self._keys, key), np.searchsorted(self._times, time_s))[self.order]
+
+    def _joined(self, key_rank: Array, time_rank: Array) -> Array:
+        return key_rank.astype(np.int64) * (len(self._times) + 1) + time_rank
+
+    def start(self, key: Array) -> Array:
+        """int64[N]: place of the first event of each key, or where it would stand."""
+        return np.searchsorted(
+            self._place, self._joined(np.searchsorted(self._keys, key), np.zeros(len(key), np.int64))
+        )
+
+    def before(self, key: Array, time_s: Array) -> Array:
+        """int64[N]: place just after the last event of each key strictly before its time."""
+        rank = np.searchsorted(self._keys, key)
+        known = np.append(self._keys, 0)[rank] == key
+        time_rank = np.where(known & (rank < len(self._keys)), np.searchsorted(self._times, time_s, side="left"), 0)
+        return np.searchsorted(self._place, self._joined(rank, time_rank))
+
+
+class ItemCounter:
+    """One declared counter over a log; a question is (item, time) and counts events in [time - window, time)."""
+
+    def __init__(self, counter: Counter, events: Events) -> None:
+        self.counter = counter
+        rows = np.flatnonzero((events["action"] == Action[counter.action.upper()]) & (events["item"] >= 0))
+        item, time_s = events["item"][rows], events["time_s"][rows]
+        self._index = TimeIndex(item, time_s)
+        self._decayed = _decayed_sums(item[self._index.order], self._index.time_s, counter.half_life_s)
+
+    def at(self, rows: Array, time_s: Array) -> Array:
+        """float64[N]: the count of each row as of each time; a decayed one weighs an event 2^(-age / half life)."""
+        begin = self._index.start(rows)
+        high = self._index.before(rows, time_s)
+        low = self._index.before(rows, time_s - self.counter.window_s)
+        if np.isinf(self.counter.half_life_s):
+            return (high - low).astype(np.float64)
+        found = self._value(begin, high, time_s) - self._value(begin, low, time_s)
+        return np.where(high > low, np.maximum(found, 0.0), 0.0)
+
+    def _value(self, begin: Array, end: Array, time_s: Array) -> Array:
+        """What the events in [begin, end) of one item weigh as of a time."""
+        out = np.zeros(len(end))
+        some = end > begin
+        last = end[some] - 1
+        age_s = time_s[some] - self._index.time_s[last]
+        out[some] = self._decayed[last] * np.exp2(-age_s / self.counter.half_life_s)
+        return out
+
+
+def _decayed_sums(item: Array, time_s: Array, half_life_s: float) -> Array:
+    """float64[E]: what all events of the item up to each one weigh at that one's moment.
+
+    sum_j<=i 2^(-(t_i - t_j) / half life) by doubling strides: every factor is at most 1, so nothing overflows
+    however long the log, which a prefix sum of growing powers would.
+    """
+    out = np.ones(len(item))
+    if np.isinf(half_life_s) or not len(item):
+        return out
+    longest = int(np.bincount(np.unique(item, return_inverse=True)[1]).max())
+    stride = 1
+    while stride < longest:
+        same = np.flatnonzero(item[stride:] == item[:-stride]) + stride
+        age_s = time_s[same] - time_s[same - stride]
+        out[same] += out[same - stride] * np.exp2(-age_s / half_life_s)
+        stride *= 2
+    return out
+
+
+class UserHistories:
+    """What each user did with known items: all actions but impressions."""
+
+    def __init__(self, events: Events) -> None:
+        rows = np.flatnonzero((events["user"] >= 0) & (events["item"] >= 0) & (events["action"] != Action.IMPRESSION))
+        self._index = TimeIndex(events["user"][rows], events["time_s"][rows])
+        kept = rows[self._index.order]
+        self._item = events["item"][kept]
+        self._columns = {"action": events["action"][kept], "time_s": events["time_s"][kept]}
+
+    def at(self, users: Array, time_s: Array, limit: int, generation: int | None = None) -> ItemLists:
+        """U lists, oldest first: the last ``limit`` actions strictly before each time."""
+        end = self._index.before(users, time_s)
+        begin = np.maximum(self._index.start(users), end - limit)
+        splits = splits_of(np.maximum(end - begin, 0))
+        take = np.arange(splits[-1]) + np.repeat(begin - splits[:-1], np.diff(splits))
+        columns = {n: c[take] for n, c in self._columns.items()}
+        return ItemLists(self._item[take], splits, columns, generation)

@@ -1,0 +1,1 @@
+"""Indexes over one catalogue generation.  ``aisle.engine.embedded`` keeps them inside the process."""

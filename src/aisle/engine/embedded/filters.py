@@ -1,0 +1,189 @@
+"""Filters to bitmaps over catalogue rows.
+
+Legend: I items, M distinct filters, Q requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from aisle.core.columns import CATALOGUE
+from aisle.core.errors import SettingError, nearest
+from aisle.core.filters import And, Exists, Filter, In, Not, Range
+from aisle.core.lists import Array, Ragged
+from aisle.core.requests import RowMasks
+from aisle.core.shop import Items
+
+_NUMERIC = {c.name for c in CATALOGUE if c.dtype.startswith(("int", "float"))}
+_FLOAT32 = {c.name for c in CATALOGUE if c.dtype == "float32"}
+_TEXT = {c.name for c in CATALOGUE if c.dtype in ("string", "list<string>")}
+REMEMBERED = 64
+"""Bitmaps kept of filters seen lately."""
+_TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
+
+
+class Fields:
+    """Columns of one catalogue as filters and facets read them, each made once."""
+
+    def __init__(self, items: Items) -> None:
+        self.items = items
+        self._numbers: dict[str, Array] = {}
+        self._labels: dict[str, dict[str, list[int]]] = {}
+        self._owners: dict[str, Array] = {}
+        self._numeric: dict[str, bool] = {}
+        self._bitmaps: dict[Filter | None, Array] = {}
+
+    def bitmap(self, filter: Filter | None) -> Array:
+        """bool[I]: live rows for which the filter holds; remembered, so never to be written to."""
+        mask = self._bitmaps.get(filter)
+        if mask is None:
+            live = self.items.live
+            mask = live if filter is None else live & evaluate(filter, self)
+            if len(self._bitmaps) >= REMEMBERED:
+                self._bitmaps.clear()
+            self._bitmaps[filter] = mask
+        return mask
+
+    def is_numeric(self, field: str) -> bool:
+        """Whether the field holds numbers.  Raises SettingError for a field that no item has."""
+        if field in _NUMERIC:
+            return True
+        if field in _TEXT:
+            return False
+        if field not in self._numeric:
+            self.check(field)
+            numbers = int((~np.isnan(self.number(field))).sum())
+            self._numeric[field] = numbers > 0 and 2 * numbers >= self._num_filled(field)
+        return self._numeric[field]
+
+    def check(self, field: str) -> None:
+        """Raises SettingError naming the nearest field when no item has this one."""
+        if field in _NUMERIC or field in _TEXT or field == "active":
+            return
+        if not self._num_filled(field) and not np.any(~np.isnan(self.number(field))):
+            raise SettingError(f"no item has a field {field!r}{nearest(field, self._names())}")
+
+    def number(self, field: str) -> Array:
+        """float64[I], NaN where missing."""
+        if field not in self._numbers:
+            self._numbers[field] = self.items.number(field)
+        return self._numbers[field]
+
+    def codes(self, field: str) -> tuple[Ragged, list[str]]:
+        """int32 codes of every row, and their labels."""
+        return self.items.codes(field)
+
+    def owner(self, field: str) -> Array:
+        """int64[N]: the row of each code."""
+        if field not in self._owners:
+            self._owners[field] = self.codes(field)[0].owner
+        return self._owners[field]
+
+    def codes_of(self, field: str, values: Iterable[object]) -> list[int]:
+        """Codes whose label is one of the values, in any case."""
+        if field not in self._labels:
+            table: dict[str, list[int]] = {}
+            for code, label in enumerate(self.codes(field)[1]):
+                table.setdefault(folded(field, label), []).append(code)
+            self._labels[field] = table
+        return [code for value in values for code in self._labels[field].get(folded(field, value), ())]
+
+    def _num_filled(self, field: str) -> int:
+        return int((np.diff(self.codes(field)[0].splits) > 0).sum())
+
+    def _names(self) -> list[str]:
+        attributes = getattr(self.items, "attribute_names", None)
+        return sorted({*_NUMERIC, *_TEXT, "active", *self.items.facet_fields(), *(attributes() if attributes else ())})
+
+
+def folded(field: str, value: object) -> str:
+    """A label as it is compared: any case, blanks around ``>`` of a category path do not matter."""
+    text = str(value).strip().casefold()
+    return ">".join(part.strip() for part in text.split(">")) if field == "category" else text
+
+
+def compile_filters(filters: Sequence[Filter | None], fields: Fields) -> RowMasks:
+    """bool[M, I] bitmaps of the distinct filters, live rows only, and which one each request has."""
+    distinct: dict[Filter | None, int] = {}
+    which_Q = np.array([distinct.setdefault(f, len(distinct)) for f in filters], np.int64)
+    if not distinct:
+        return RowMasks(np.zeros((0, fields.items.num_rows), bool), which_Q)
+    return RowMasks(np.stack([fields.bitmap(f) for f in distinct]), which_Q)
+
+
+def evaluate(filter: Filter, fields: Fields) -> Array:
+    """bool[I]: rows for which the filter holds, tombstones included.
+
+    Raises SettingError for an unknown field, a range of a text field, or a value that is no number in a numeric field.
+    """
+    if isinstance(filter, In):
+        return _has(filter, fields)
+    if isinstance(filter, Range):
+        return _between(filter, fields)
+    if isinstance(filter, Exists):
+        return filled(filter.field, fields)
+    if isinstance(filter, Not):
+        return ~evaluate(filter.part, fields)
+    parts = [evaluate(part, fields) for part in filter.parts]
+    if not parts:
+        return np.full(fields.items.num_rows, isinstance(filter, And))
+    joined: Array = np.logical_and.reduce(parts) if isinstance(filter, And) else np.logical_or.reduce(parts)
+    return joined
+
+
+def filled(field: str, fields: Fields) -> Array:
+    """bool[I]: rows where the field has a value."""
+    if field == "active":
+        return np.ones(fields.items.num_rows, bool)
+    if fields.is_numeric(field):
+        return ~np.isnan(fields.number(field))
+    return np.diff(fields.codes(field)[0].splits) > 0
+
+
+def _has(filter: In, fields: Fields) -> Array:
+    if filter.field == "active":
+        return np.isin(fields.number("active"), [_truth(v) for v in filter.values])
+    if fields.is_numeric(filter.field):
+        wanted = [stored(filter.field, _as_number(filter.field, v)) for v in filter.values]
+        return np.isin(fields.number(filter.field), wanted)
+    codes, labels = fields.codes(filter.field)
+    wanted_codes = np.zeros(len(labels), bool)
+    wanted_codes[fields.codes_of(filter.field, filter.values)] = True
+    out = np.zeros(len(codes), bool)
+    out[fields.owner(filter.field)[wanted_codes[codes.values]]] = True
+    return out
+
+
+def _between(filter: Range, fields: Fields) -> Array:
+    if filter.field == "active" or not fields.is_numeric(filter.field):
+        raise SettingError(f"{filter.field!r} holds text and is filtered by a range; give values, such as ['...']")
+    column = fields.number(filter.field)
+    out = ~np.isnan(column)
+    if filter.low is not None:
+        out &= column >= stored(filter.field, filter.low)
+    if filter.high is not None:
+        out &= column <= stored(filter.field, filter.high)
+    return out
+
+
+def stored(field: str, value: float) -> float:
+    """The value as the column stores it: a float32 column holds 4.1 as 4.0999999."""
+    return float(np.float32(value)) if field in _FLOAT32 else float(value)
+
+
+def _as_number(field: str, value: str | float | bool) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise SettingError(f"{field!r} holds numbers and is filtered by {value!r}; give a number or a range") from None
+
+
+def _truth(value: str | float | bool) -> float:
+    text = str(value).strip().casefold()
+    if text in _TRUE or text == "1.0":
+        return 1.0
+    if text in _FALSE or text == "0.0":
+        return 0.0
+    raise SettingError(f"'active' is filtered by {value!r}; give true or false")

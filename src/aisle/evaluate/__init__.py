@@ -1,0 +1,1 @@
+"""Measurement: metrics, significance, and experiments that compare plans on the same queries."""

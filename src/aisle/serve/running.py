@@ -1,0 +1,114 @@
+"""Run the application in this process until Ctrl-C, and say where to open it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+
+from aisle.core.errors import AisleError, SettingError
+from aisle.serve.live import LiveShop
+
+
+def run(
+    target: Path,
+    *,
+    plan: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    into: Path | None = None,
+    remote_images: bool = False,
+    vectors: bool = True,
+    seed: int = 0,
+    as_json: bool = False,
+) -> None:
+    """Serve a shop or a product file.  Returns after Ctrl-C.
+
+    Raises AisleError when the target cannot be opened, SettingError for a plan that there is not or a port in use.
+    """
+    if plan is not None:
+        from aisle.recipes import plan as recipe
+
+        recipe(plan)
+    listening = _listen(host, port)
+    port = listening.getsockname()[1]
+    live = LiveShop(target, plan=plan, into=into, vectors=vectors, seed=seed).start()
+    teller = _Teller(live, f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}", as_json)
+    Thread(target=teller.tell, name="aisle-teller", daemon=True).start()
+    try:
+        _serve(live, listening, remote_images, as_json)
+    finally:
+        teller.done = True
+        live.close()
+    if teller.failed:
+        raise AisleError(teller.failed)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listening = socket.create_server((host, port), backlog=256)
+        # Accepted connections inherit it; without, head and body of an answer wait 40 ms for each other.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except OSError as error:
+        raise SettingError(
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --port"
+        ) from None
+
+
+def _serve(live: LiveShop, listening: socket.socket, remote_images: bool, as_json: bool) -> None:
+    import uvicorn
+
+    from aisle.serve.app import create_app
+
+    app = create_app(live, remote_images=remote_images)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, lifespan="on")
+    server = uvicorn.Server(config)
+    live.on_failure = lambda: setattr(server, "should_exit", True)
+    # The server ends in order first, then passes the Ctrl-C on.
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not as_json:
+        print("stopped", file=sys.stderr)
+
+
+class _Teller:
+    """Says on the terminal what the shop is doing, each thing once."""
+
+    def __init__(self, live: LiveShop, address: str, as_json: bool) -> None:
+        self.live, self.address, self.as_json = live, address, as_json
+        self.done, self.failed = False, ""
+        self._start_s = monotonic()
+
+    def tell(self) -> None:
+        said, plan = "", ""
+        while not self.done:
+            status = self.live.status()
+            if status.error and not status.ready:
+                self.failed = status.error
+                return
+            if status.step != said:
+                said = status.step
+                self._say("step", said, encoding=status.encoding.model_dump())
+            if status.plan != plan:
+                plan = status.plan
+                words = f"{status.items:,} products, plan {plan}: open {self.address}"
+                self._say(
+                    "serving", words, url=self.address, plan=plan, items=status.items, generation=status.generation
+                )
+            if status.error:
+                self._say("error", f"{status.error} (serving plan {plan})")
+                return
+            sleep(0.1)
+
+    def _say(self, kind: str, words: str, **values: Any) -> None:
+        time_s = round(monotonic() - self._start_s, 2)
+        if self.as_json:
+            print(json.dumps({"kind": kind, "message": words, "after_s": time_s, **values}), flush=True)
+        else:
+            print(f"{time_s:7.1f} s  {words}", file=sys.stderr, flush=True)

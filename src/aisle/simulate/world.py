@@ -1,0 +1,124 @@
+"""World: one generated shop with its truth, frozen and named by a hash.
+
+A larger world keeps this surface: ``items`` is what is displayed, ``truth`` and ``grades`` are return values that no
+shop stores, knobs have a null setting, and the version names rules, knobs and catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from aisle.core.env import Progress, silent
+from aisle.core.lists import Array
+from aisle.simulate.catalogue import make_items
+from aisle.simulate.knobs import Knobs
+from aisle.simulate.lexical import Bm25
+from aisle.simulate.queries import Query, queries
+from aisle.simulate.truth import Truth
+
+if TYPE_CHECKING:
+    from aisle.data.shop import Shop
+
+RULES = 1
+"""Raised whenever queries, grades, judgments or logs of an unchanged catalogue come out differently."""
+
+NUM_QUERIES = 300
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """``items`` (CATALOGUE table), ``truth``, and the ``knobs`` and ``seed`` that made them."""
+
+    items: pa.Table
+    truth: Truth
+    knobs: Knobs
+    seed: int
+    version: str
+
+    @classmethod
+    def make(cls, items: int = 2500, seed: int = 0, **knobs: float) -> World:
+        """The world of a seed.  Raises SettingError for a knob outside [0, 1] or fewer than one item."""
+        settings = Knobs(**knobs)
+        table, truth = make_items(items, seed, settings)
+        name = hashlib.sha256(f"{RULES} {digest(table)} {json.dumps(asdict(settings))}".encode()).hexdigest()
+        return cls(table, truth, settings, seed, f"small{RULES}-{name[:12]}")
+
+    @property
+    def num_items(self) -> int:
+        return int(self.items.num_rows)
+
+    @cached_property
+    def bm25(self) -> Bm25:
+        """A plain search over title, brand and description."""
+        columns = (self.items[name].to_pylist() for name in ("title", "brand", "description"))
+        return Bm25([" ".join(texts) for texts in zip(*columns, strict=True)])
+
+    @cached_property
+    def popularity(self) -> Array:
+        """float32[I], 0 to 1: the logarithm of the displayed number of reviews."""
+        reviews = np.log1p(self.items["rating_count"].to_numpy())
+        popularity: Array = (reviews / max(reviews.max(), 1.0)).astype(np.float32)
+        return popularity
+
+    def queries(self, n: int = NUM_QUERIES, seed: int = 0) -> list[Query]:
+        return queries(self, n, seed)
+
+    def grades(self, query: Query, rows: Array | None = None) -> Array:
+        """int8[N]: true grades 0 to 3 of these rows, all items when None."""
+        return self.truth.grades(query.intent, rows)
+
+
+def digest(table: pa.Table) -> str:
+    """The SHA-256 of a table's Arrow IPC bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks(), max_chunksize=65_536)
+    return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def simulate(
+    shop: Shop | Path | str,
+    items: int = 2500,
+    days: int = 7,
+    seed: int = 0,
+    *,
+    visits_per_day: int | None = None,
+    num_queries: int = NUM_QUERIES,
+    budget: int = 20_000,
+    progress: Progress = silent,
+    **knobs: float,
+) -> dict[str, Any]:
+    """Fill a shop: its catalogue, a log of ``days``, judgments, ``queries.txt`` and ``world.json``.
+
+    A folder must be new.  Returns what was written: version, items, events, queries, judgments.
+    """
+    from aisle.data.shop import Shop as OnDisk
+    from aisle.simulate.annotator import annotate
+    from aisle.simulate.log import log_days
+
+    target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
+    progress("catalogue", 0, None)
+    world = World.make(items, seed, **knobs)
+    target.write_generation([world.items])
+    progress("catalogue", items, items)
+    asked = world.queries(num_queries)
+    judgments, gains = annotate(world, asked, budget)
+    target.write_judgments(judgments, gains)
+    progress("judgments", len(judgments), len(judgments))
+    num_events = 0
+    for events in log_days(world, days, visits_per_day, seed, progress=progress):
+        target.add_events(events)
+        num_events += len(events)
+    (target.folder / "queries.txt").write_text("".join(f"{q.text}\n" for q in asked), encoding="utf-8")
+    settings = {"version": world.version, "items": items, "days": days, "seed": seed, "knobs": asdict(world.knobs)}
+    (target.folder / "world.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    counts = {"items": items, "events": num_events, "queries": len(asked), "judgments": len(judgments)}
+    return {"shop": str(target.folder), "version": world.version, **counts}

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aisle.core.filters import And, In, Range, without
+from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
+from aisle.engine.embedded.filters import Fields, compile_filters
+
+FIELDS = ["category", "brand", "colour", "price_cents", "rating", "weight"]
+FILTERS = [
+    None,
+    In("colour", ("Red", "Blue")),
+    And((In("brand", ("Brand 3", "Brand 69")), Range("price_cents", 500, 15000))),
+    And((In("category", ("Home > lamps",)), In("colour", ("Red",)), Range("rating", 2, 4.5))),
+]
+
+
+@pytest.fixture(scope="module")
+def fields(items) -> Fields:
+    return Fields(items)
+
+
+def rows_of(fields, filter, match) -> np.ndarray:
+    allowed = compile_filters([filter], fields).of(0)
+    return allowed if match is None else allowed & match
+
+
+@pytest.mark.parametrize("filter", FILTERS, ids=str)
+@pytest.mark.parametrize("share", [None, 0.6, 0.05, 0.0])
+def test_counts_equal_counting_by_hand(items, fields, filter, share):
+    match = None if share is None else np.random.default_rng(2).random(items.num_rows) < share
+    group = items.group()
+    facets = FacetCounter(fields).count(filter, match, FIELDS)
+    assert list(facets) == FIELDS
+    for field, facet in facets.items():
+        rows = np.flatnonzero(rows_of(fields, without(filter, field), match))
+        if facet["kind"] == "values":
+            codes, labels = items.codes(field)
+            groups = {label: set() for label in labels}
+            for row in rows:
+                for code in codes[row]:
+                    groups[labels[code]].add(group[row])
+            for shown in facet["values"]:
+                assert shown["count"] == len(groups[shown["value"]])
+            best = sorted((len(g) for g in groups.values() if g), reverse=True)[:MOST_VALUES]
+            assert [v["count"] for v in facet["values"]][: len(best)] == best
+        else:
+            for bucket in facet["buckets"]:
+                inside = rows_of(fields, Range(field, bucket["low"], bucket["high"]), None)[rows]
+                assert bucket["count"] == len(set(group[rows[inside]])), "a bucket counts what its range would find"
+
+
+def test_selected_values_are_always_shown(items, fields):
+    rare = In("brand", ("brand 69",))
+    match = np.zeros(items.num_rows, bool)
+    values = FacetCounter(fields).count(rare, match, ["brand"])["brand"]["values"]
+    assert values == [{"value": "Brand 69", "count": 0}]
+    shown = FacetCounter(fields).count(In("brand", tuple(f"Brand {n}" for n in range(70))), None, ["brand"])["brand"]
+    assert len(shown["values"]) == 70
+    assert len(FacetCounter(fields).count(None, None, ["brand"])["brand"]["values"]) == MOST_VALUES
+
+
+def test_products_not_variants(items, fields):
+    rows = items.live & (np.arange(items.num_rows) < 100)
+    assert FacetCounter(fields).num_groups(rows) == len(set(items.group()[rows])) < rows.sum()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(100, 20000, 37.0),
+        np.array([3.1, 4.0, 4.2, 4.9, 5.0]),
+        np.concatenate([np.arange(1000.0), [1e7]]),
+        np.array([1.0, 2.0, 3.0]),
+        np.array([-5.5, 0.25, 1e-3, 7]),
+        np.array([7.0, 7.0]),
+    ],
+    ids=["prices", "ratings", "outlier", "few", "negative", "one"],
+)
+def test_buckets_are_few_and_cover_every_value(value):
+    buckets = round_buckets(value)
+    assert 1 <= len(buckets) <= 8
+    inside = sum(((value >= low) & (value <= high)).astype(int) for low, high in buckets)
+    assert (inside >= 1).all()
+    if np.all(value == np.floor(value)):
+        assert (inside == 1).all(), "whole numbers fall into one bucket"
+
+
+def test_usual_prices_get_five_to_eight_round_buckets():
+    buckets = round_buckets(np.random.default_rng(0).integers(500, 9000, 400).astype(float))
+    assert buckets[1] == (2000.0, 3999.0)
+    assert 5 <= len(buckets) <= 8

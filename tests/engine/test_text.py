@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from aisle.core.errors import StateError
+from aisle.core.lists import ItemLists
+from aisle.core.requests import RowMasks
+from aisle.engine.embedded import text as text_module
+from aisle.engine.embedded.text import TantivyText
+
+from .conftest import generated, table
+
+QUERIES = [
+    "wireless lamp",
+    "red running shirt",
+    "steel",
+    '"steel knife" black',
+    "lamp -red",
+    "the",
+    "portabel chair",
+    "",
+]
+
+
+def everything(items, num_queries: int = 1) -> RowMasks:
+    return RowMasks(items.live[None], np.zeros(num_queries, np.int64))
+
+
+def search(index: TantivyText, items, query: str, k: int = 10) -> list[str]:
+    return items.ids(index.search([query], k, everything(items), {}).item)
+
+
+@pytest.fixture(scope="module")
+def index(items) -> TantivyText:
+    return TantivyText.build(items)
+
+
+@pytest.fixture(scope="module")
+def few():
+    return table(
+        [
+            {"item_id": "B01-X", "title": "Red lamp", "brand": "Acme", "description": "for the desk"},
+            {"item_id": "B02-X", "title": "Blue desk lamp", "brand": "Acme", "description": "not red"},
+            {"item_id": "B03-X", "title": "Desk", "description": "a lamp is not part of it"},
+            {"item_id": "B04-X", "title": "The Who: live", "description": "a record; see also B01-X"},
+            {"item_id": "B05-X", "title": "索尼相机", "description": ""},
+            {"item_id": "B06-X", "title": "Lamp B01 X spare part B01-X", "description": "B01-X B01-X"},
+        ]
+    )
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01])
+@pytest.mark.parametrize("narrow", [0, 50, 5000])
+def test_search_under_a_mask_equals_filtering_everything(items, index, share, narrow, monkeypatch):
+    monkeypatch.setattr(text_module, "NARROW", narrow)
+    rng = np.random.default_rng(1)
+    bits = items.live & (rng.random(items.num_rows) < share)
+    masks = RowMasks(np.stack([bits, items.live]), np.zeros(len(QUERIES), np.int64))
+    whole = index.search(QUERIES, items.num_rows, RowMasks(items.live[None], masks.which), {})
+    expected = whole.take(bits[whole.item]).top(20, "score")
+    found = index.search(QUERIES, 20, masks, {})
+    np.testing.assert_array_equal(found.splits, expected.splits)
+    np.testing.assert_array_equal(found.item, expected.item)
+    np.testing.assert_array_equal(found["score"], expected["score"])
+
+
+def test_score_gives_what_search_gave_and_zero_elsewhere(items, index):
+    found = index.search(QUERIES, 30, everything(items, len(QUERIES)), {})
+    np.testing.assert_array_equal(index.score(QUERIES, found, {}), found["score"])
+    rows = np.arange(items.num_rows, dtype=np.int32)
+    every = ItemLists(np.tile(rows, 2), np.array([0, len(rows), 2 * len(rows)]))
+    score = index.score(["wireless lamp", ""], every, {}).reshape(2, -1)
+    hit = np.zeros(items.num_rows, bool)
+    hit[index.search(["wireless lamp"], items.num_rows, everything(items), {}).item] = True
+    np.testing.assert_array_equal(score[0] > 0, hit)
+    assert not score[1].any()
+
+
+def test_a_batch_answers_as_each_query_alone(items, index):
+    batch = index.search(QUERIES, 15, everything(items, len(QUERIES)), {})
+    for q, query in enumerate(QUERIES):
+        alone = index.search([query], 15, everything(items), {})
+        np.testing.assert_array_equal(alone.item, batch.list_of(q).item)
+        np.testing.assert_array_equal(alone["score"], batch.list_of(q)["score"])
+
+
+def test_weights_choose_the_fields(few):
+    index = TantivyText.build(few)
+    only = index.search(["lamp"], 10, everything(few), {"title": 1.0})
+    assert set(few.ids(only.item)) == {"B01-X", "B02-X", "B06-X"}
+
+
+def test_syntax_stop_words_ids_and_cjk(few):
+    index = TantivyText.build(few)
+    assert search(index, few, '"desk lamp"') == ["B02-X"]
+    assert sorted(search(index, few, "lamp -red")) == ["B03-X", "B06-X"]
+    assert search(index, few, "the")[0] == "B04-X"
+    assert search(index, few, " b01-x ")[0] == "B01-X"
+    assert search(index, few, "相机") == ["B05-X"]
+    assert search(index, few, "") == []
+
+
+def test_match_set(few):
+    index = TantivyText.build(few)
+
+    def matched(query: str) -> set[str]:
+        return set(few.ids(np.flatnonzero(index.match(query, {}))))
+
+    assert len(matched("")) == 6
+    assert matched("desk lamp") == {"B01-X", "B02-X", "B03-X"}
+    assert matched("blue desk lamp acme") == {"B01-X", "B02-X"}, "three of four words"
+    assert matched("desk spaceship") == {"B01-X", "B02-X", "B03-X"}, "one word less until something matches"
+    assert matched("-lamp") == {"B04-X", "B05-X"}
+    assert matched('"the who"') == {"B04-X"}
+    assert matched("spaceship") == set()
+
+
+def test_match_set_counts_words_as_promised(items, index):
+    query = "wireless steel lamp red"
+    rows = np.flatnonzero(items.live)
+    wanted = set(index.terms(query))
+    held = [len(wanted & words_of(items, index, row)) for row in rows]
+    needed = next(n for n in (3, 2, 1) if max(held) >= n)
+    np.testing.assert_array_equal(index.match(query, {})[rows], np.array(held) >= needed)
+
+
+def words_of(items, index, row: int) -> set[str]:
+    fields = ("title", "brand", "category", "attributes", "description")
+    return {t for f in fields for t in index._analyser.terms(items.text(f, np.array([row]))[0])}
+
+
+def test_typos_are_corrected_and_suggested(items, index):
+    assert index.suggest("wirless  Kettel") == "wireless kettle"
+    assert index.suggest("wireless kettle") is None
+    assert search(index, items, "wirless kettel") == search(index, items, "wireless kettle")
+    np.testing.assert_array_equal(index.match("wirless kettel", {}), index.match("wireless kettle", {}))
+
+
+def test_explanations_name_the_fields(few):
+    index = TantivyText.build(few)
+    assert index.matched_fields("red lamps desk", 0) == {"title": ("red", "lamps"), "description": ("desk",)}
+
+
+def test_refresh_follows_changes_additions_and_deletions_on_disk(tmp_path):
+    items = table(generated(60))
+    index = TantivyText.build(items, tmp_path / "v1")
+    fresh = table([{"item_id": "SKU-5", "title": "unicorn blanket"}, {"item_id": "NEW", "title": "unicorn mug"}]).table
+    items = items.upserted(fresh).deleted(["SKU-7"])
+    changed = items.rows_of(["SKU-5", "NEW", "SKU-7"])
+    for _ in range(2):
+        index.refresh(items, changed)
+    for now in (index, TantivyText.open(items, tmp_path / "v1")):
+        assert sorted(search(now, items, "unicorn")) == ["NEW", "SKU-5"]
+        assert now.num_docs == items.live.sum()
+        assert now.suggest("unicron") == "unicorn"
+        old_mask = RowMasks(np.ones((1, 60), bool), np.zeros(1, np.int64))
+        assert items.ids(now.search(["unicorn"], 5, old_mask, {}).item) == ["SKU-5"], "rows beyond a mask are refused"
+
+
+def test_the_writers_lock_does_not_stay(tmp_path, few):
+    TantivyText.build(few, tmp_path / "v1")
+    first, second = TantivyText.open(few, tmp_path / "v1"), TantivyText.open(few, tmp_path / "v1")
+    first.refresh(few, np.array([0]))
+    second.refresh(few, np.array([1]))
+
+
+def test_a_failed_build_leaves_nothing(tmp_path, few):
+    def stop(task, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        TantivyText.build(few, tmp_path / "text" / "v1", progress=stop)
+    assert os.listdir(tmp_path / "text") == []
+    with pytest.raises(StateError, match="build the indexes again"):
+        TantivyText.open(few, tmp_path / "text" / "v1")
+
+
+def test_an_empty_catalogue_answers_nothing():
+    items = table([{"item_id": "a", "title": "lamp", "active": False}])
+    index = TantivyText.build(items)
+    assert len(index.search(["lamp"], 5, everything(items), {}).item) == 0
+    assert not index.match("lamp", {}).any()
+
+
+@pytest.mark.parametrize(
+    "query", ["\ud800 lamp", "lamp " * 5000, '"', "-", "a" * 100_000, "\x00", "((lamp", "lamp OR *:*"]
+)
+def test_whatever_is_typed_is_answered(items, index, query):
+    index.search([query], 5, everything(items), {})
+    index.match(query, {})
+    index.suggest(query)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+
+from aisle.data.schema import CATALOGUE, complete
+from aisle.data.shop import Shop
+from aisle.serve.app import create_app
+from aisle.serve.live import LiveShop
+from aisle.simulate.catalogue import catalogue
+
+NASTY = "<script>alert(\"x\")</script> & <b>bold</b> 'kettle'"
+NASTY_ID = 'a/b "c"?<d>&e=1#f'
+
+
+def make_shop(folder: Path, items: int = 300) -> Shop:
+    """A generated shop, one item of which tries everything that text can try."""
+    nasty = {
+        "item_id": NASTY_ID,
+        "title": NASTY,
+        "brand": '"><img src=x onerror=alert(1)>',
+        "description": "</table><script>alert(2)</script>",
+        "category": ['Evil > "><script>'],
+        "attributes": [{"name": "<i>colour</i>", "text": "<u>red</u>", "number": None, "unit": None}],
+        "images": ["javascript:alert(3)"],
+        "price_cents": 1999,
+        "currency": "EUR",
+    }
+    shop = Shop.create(folder)
+    generated = complete(catalogue(items, seed=3), CATALOGUE)
+    extra = complete(pa.Table.from_pylist([nasty], pa.schema([f for f in CATALOGUE if f.name in nasty])), CATALOGUE)
+    shop.write_generation([generated, extra])
+    return shop
+
+
+@pytest.fixture(scope="session")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shop(tmp_path_factory.mktemp("serve") / "shop").folder
+
+
+@pytest.fixture(scope="session")
+def live(shop_folder: Path) -> Iterator[LiveShop]:
+    """Settled on the hybrid plan over the shop's own encoder."""
+    live = LiveShop(shop_folder, plan="hybrid_own").start()
+    assert live.wait_ready(60)
+    assert live.wait_settled(120)
+    yield live
+    live.close()
+
+
+@pytest.fixture(scope="session")
+def client(live: LiveShop) -> TestClient:
+    return TestClient(create_app(live))
