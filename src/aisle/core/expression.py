@@ -29,13 +29,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "nan_to": lambda column, value: np.where(np.isnan(column), value, column),
 }
+_ARGUMENTS = {"minimum": 2, "maximum": 2, "where": 3, "nan_to": 2}
+"""How many arguments a function takes, where it is not one."""
 
 
 def parse(text: str) -> ast.expr:
     """The checked tree of an expression.  Raises SettingError for anything but numbers, columns, + - * / ** and functions."""
     try:
         tree = ast.parse(text, mode="eval").body
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         raise SettingError(
             f"{text!r} is not an expression; write arithmetic over columns, such as 'ctr * relevance'"
         ) from None
@@ -48,6 +50,9 @@ def _check(node: ast.AST, text: str) -> None:
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS or node.keywords:
             raise SettingError(f"{text!r} calls something unknown; there are {', '.join(sorted(_FUNCTIONS))}")
+        wanted = _ARGUMENTS.get(node.func.id, 1)
+        if len(node.args) != wanted:
+            raise SettingError(f"{text!r} gives {node.func.id} {len(node.args)} arguments; it takes {wanted}")
     elif isinstance(node, ast.Constant):
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise SettingError(f"{text!r} holds {node.value!r}; only numbers and column names are allowed")

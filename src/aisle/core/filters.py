@@ -49,6 +49,8 @@ class Or:
 
 
 Filter = In | Range | Exists | Not | And | Or
+EVERYTHING = And(())
+"""What a filter that asks nothing means inside another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +112,19 @@ def parse_filter(value: Mapping[str, Any] | None) -> Filter | None:
     """
     if not value:
         return None
+    if not isinstance(value, Mapping):
+        raise SettingError(f"a filter is {value!r}; give an object, such as {{'brand': ['A']}}")
     parts: list[Filter | None] = []
     for name, want in value.items():
         if name in ("any", "all"):
             if not isinstance(want, list) or not all(isinstance(w, Mapping) for w in want):
                 raise SettingError(f"{name!r} is {want!r}; give a list of filters, such as [{{'brand': 'A'}}]")
-            nested = tuple(p for p in map(parse_filter, want) if p is not None)
+            nested = tuple(parse_filter(w) or EVERYTHING for w in want)
             parts.append(Or(nested) if name == "any" else And(nested))
         elif name == "not":
-            inner = parse_filter(want)
-            parts.append(Not(inner) if inner is not None else None)
+            if not isinstance(want, Mapping):
+                raise SettingError(f"'not' is {want!r}; give a filter, such as {{'brand': 'A'}}")
+            parts.append(Not(parse_filter(want) or EVERYTHING))
         else:
             parts.append(_leaf(name, want))
     return both(*parts)

@@ -119,7 +119,7 @@ class ItemLists:
     @property
     def keys(self) -> Array:
         """int64[N]: list and item of each row in one number, to compare and join rows by."""
-        key: Array = self.owner.astype(np.int64) << 32 | self.item
+        key: Array = self.owner.astype(np.int64) << 32 | self.item.view(np.uint32)
         return key
 
     def find(self, other: ItemLists) -> Array:
@@ -173,13 +173,14 @@ class ItemLists:
     def union(parts: Sequence[ItemLists]) -> ItemLists:
         """Every item of every part once, in row order; a column holds its missing value where its part lacks the item.
 
-        Raises GenerationError when the parts count rows of different generations.
+        Raises GenerationError when the parts count rows of different generations, ContractError when they answer
+        different numbers of requests.
         """
         generation = same_generation(parts)
-        owner = np.concatenate([p.owner for p in parts])
-        item = np.concatenate([p.item for p in parts])
-        key = owner.astype(np.int64) << 32 | item.astype(np.int64)
-        unique, slot = np.unique(key, return_inverse=True)
+        if len({len(p) for p in parts}) > 1:
+            sizes = " and ".join(str(len(p)) for p in parts)
+            raise ContractError(f"batches of {sizes} lists cannot be joined; give one list a request in each")
+        unique, slot = np.unique(np.concatenate([p.keys for p in parts]), return_inverse=True)
         counts = np.bincount(unique >> 32, minlength=len(parts[0]))
         columns: dict[str, Array] = {}
         at = 0
@@ -190,7 +191,7 @@ class ItemLists:
                 if name not in columns:
                     columns[name] = np.full((len(unique), *column.shape[1:]), missing_value(column.dtype), column.dtype)
                 columns[name][here] = column
-        return ItemLists((unique & 0xFFFFFFFF).astype(np.int32), splits_of(counts), columns, generation)
+        return ItemLists((unique & 0xFFFFFFFF).astype(np.uint32).view(np.int32), splits_of(counts), columns, generation)
 
     @staticmethod
     def concat(parts: Sequence[ItemLists]) -> ItemLists:

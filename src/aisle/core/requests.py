@@ -165,6 +165,10 @@ class Requests:
         q = len(self.query)
         if len(self.history) != q:
             raise ContractError(f"{q} requests came with {len(self.history)} histories; give one list a request")
+        for name in ("filters", "sort", "locale"):
+            count = len(getattr(self, name))
+            if count != q:
+                raise ContractError(f"{q} requests came with {count} {name}; give one a request, or one for all")
         for name, column in self.columns.items():
             if len(column) != q:
                 raise ContractError(f"request column {name!r} has {len(column)} rows, there are {q} requests")

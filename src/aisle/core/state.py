@@ -104,13 +104,18 @@ def read_record(folder: Path) -> Saved:
         raise StateError(
             f"{folder / 'stage.json'} is damaged ({error}); fit the stage again with 'aisle fit'"
         ) from None
-    version = record.get("format", 0)
-    if version > FORMAT:
-        raise StateError(f"{folder} was saved in format {version}; this aisle reads up to {FORMAT}: update aisle")
-    while version < FORMAT:
-        record = MIGRATIONS[version](record)
-        version = record["format"]
-    return Saved(**record)
+    try:
+        version = record.get("format", 0)
+        if version > FORMAT:
+            raise StateError(f"{folder} was saved in format {version}; this aisle reads up to {FORMAT}: update aisle")
+        while version < FORMAT:
+            record = MIGRATIONS[version](record)
+            version = record["format"]
+        return Saved(**record)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StateError(
+            f"{folder / 'stage.json'} is damaged ({error}); fit the stage again with 'aisle fit'"
+        ) from None
 
 
 def load(folder: Path, env: Env, given: Given = NOTHING) -> tuple[Method, Any]:
@@ -136,6 +141,11 @@ def load(folder: Path, env: Env, given: Given = NOTHING) -> tuple[Method, Any]:
     if not issubclass(cls, Method):
         raise StateError(f"{saved.method} is a part, not a method; {folder} cannot be a stage of it")
     settings = dict(saved.settings)
+    if saved.settings_version > cls.settings_version:
+        raise StateError(
+            f"{folder} has settings of version {saved.settings_version}; this {saved.method} reads up to "
+            f"{cls.settings_version}: update what provides it"
+        )
     if saved.settings_version < cls.settings_version:
         settings = cls.migrate(settings, saved.settings_version)
     method = cls(**settings)

@@ -30,7 +30,7 @@ class Page:
     """Q answers.
 
     lists           the shown rows of each request, in order, with the columns of the ranked ones (missing beyond the prefix)
-    facets          field -> counts over filter + match set, one mapping a request
+    facets          field -> counts over the filtered match set and ranked prefix, one mapping a request
     total           int64[Q] rows (products, where variants are collapsed) that paging would reach
     total_is_exact  bool[Q]
     suggestion      did-you-mean, or None

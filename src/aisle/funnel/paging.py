@@ -1,6 +1,7 @@
 """From a ranked prefix to the shown page: the engine's order after the prefix, variants, facets, totals, cursors.
 
-A list is shown as: the ranked prefix, then the rest of the match set in the engine's order, without repeats.  A request
+A list is shown as: the ranked prefix, then the rest of the match set in the engine's order, without repeats.  Totals and
+facets count exactly that list.  A request
 with a sort order skips the prefix: the whole match set is ordered by that column.
 """
 
@@ -47,10 +48,11 @@ def assemble(
     group = engine.items.group() if funnel.plan.collapse else None
     matches = [_match(engine, requests, q) for q in range(len(requests))]
     masks = requests.masks()
-    shown, totals, cursors = [], [], []
+    shown, totals, cursors, listed = [], [], [], []
     for q in range(len(requests)):
         ranked = prefix.item[prefix.splits[q] : prefix.splits[q + 1]]
         whole = _whole_list(engine, requests, q, ranked, matches[q] & masks.of(q))
+        listed.append(_with_rows(matches[q], ranked))
         whole = _one_a_group(whole, group)
         start, stop = int(requests.offset[q]), int(requests.offset[q] + requests.limit[q])
         shown.append(whole[start:stop])
@@ -59,7 +61,7 @@ def assemble(
     ran = [t for t in trace if not t.skipped]
     return Page(
         lists=_with_prefix_columns(shown, prefix, engine.generation),
-        facets=_facets(engine, requests, matches, facet_fields),
+        facets=_facets(engine, requests, listed, facet_fields),
         total=np.array(totals, np.int64),
         total_is_exact=np.ones(len(requests), bool),
         suggestion=[_suggestion(engine, requests, q) for q in range(len(requests))],
@@ -78,12 +80,17 @@ def _match(engine: Engine, requests: Requests, q: int) -> Array:
     return engine.text.match(requests.query[q], {})
 
 
+def _with_rows(matching: Array, rows: Array) -> Array:
+    """bool[I]: the match set and what was found by other means: all that paging would show, so all that facets count."""
+    listed = matching.copy()
+    listed[rows] = True
+    return listed
+
+
 def _whole_list(engine: Engine, requests: Requests, q: int, ranked: Array, matching: Array) -> Array:
     sort = requests.sort[q]
     if sort is not None:
-        matching = matching.copy()
-        matching[ranked] = True
-        return engine.order(np.flatnonzero(matching).astype(np.int32), sort)
+        return engine.order(np.flatnonzero(_with_rows(matching, ranked)).astype(np.int32), sort)
     rest = matching.copy()
     rest[ranked] = False
     tail = engine.order(np.flatnonzero(rest).astype(np.int32), None)

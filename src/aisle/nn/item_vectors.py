@@ -96,8 +96,11 @@ class EncodingCache:
 
         key_N16 = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
         path = self.folder / f"{len(self._segments):06d}.safetensors"
-        save_file({"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}, path.with_suffix(".part"))
-        os.replace(path.with_suffix(".part"), path)
+        part = path.with_suffix(".part")
+        save_file({"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}, part)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
         self._add(keys, emb_ND.astype(np.float32))
 
     def _read(self, path: Path) -> None:
@@ -117,3 +120,8 @@ def file_name(encoder: str) -> str:
     return (
         plain if plain == encoder else f"{plain[-40:]}-{hashlib.blake2b(encoder.encode(), digest_size=4).hexdigest()}"
     )
+
+
+def cache_name(encoder: str, generation: int) -> str:
+    """The encoder that learns from the shop's own text is another one in each generation: kept apart."""
+    return f"own-{generation}" if encoder == "own" else encoder

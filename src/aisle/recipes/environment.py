@@ -9,7 +9,7 @@ from aisle.core.shop import Items
 from aisle.data.shop import Shop
 from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
 from aisle.nn.encoders import Encoders
-from aisle.nn.item_vectors import EncodingCache, fill, missing_rows
+from aisle.nn.item_vectors import EncodingCache, cache_name, fill, missing_rows
 
 
 def open_env(shop: Shop, *, seed: int = 0, progress: Progress = silent) -> Env:
@@ -51,10 +51,7 @@ def encode_items(env: Env, shop: Shop, encoder: str, *, progress: Progress = sil
     """Give every live item a vector of this encoder, and keep the index and the encodings in the shop's folder."""
     if not len(missing_rows(env, encoder)):
         return
-    fill(
-        env,
-        encoder,
-        cache=EncodingCache(shop.folder / "cache" / "encodings", encoder, env.encoder(encoder).dim),
-        progress=progress,
-    )
+    name = cache_name(encoder, env.engine.generation)
+    cache = EncodingCache(shop.folder / "cache" / "encodings", name, env.encoder(encoder).dim)
+    fill(env, encoder, cache=cache, progress=progress)
     env.engine.save_vectors(encoder)

@@ -16,7 +16,7 @@ from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.shop import ShopView
 
-FIELD_WEIGHTS = {"title": 1.0, "brand": 0.5, "category": 0.3, "attributes": 0.5, "description": 0.15}
+FIELD_WEIGHTS = {"title": 1.0, "brand": 0.5, "category": 0.3, "attributes": 0.5, "description": 0.15, "merchant": 0.3}
 """A title names the product; a description mentions much that it is not."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.data.shop import Shop
-from aisle.nn.item_vectors import EncodingCache, fill, missing_rows
+from aisle.nn.item_vectors import EncodingCache, cache_name, fill, missing_rows
 from aisle.serve.models import EncodingOut
 
 CHUNK = 256
@@ -87,8 +87,3 @@ def encode_shop(shop: Shop, env: Env, encoder: str, told: Encoding, pause: Calla
         return False
     env.engine.save_vectors(encoder)
     return True
-
-
-def cache_name(encoder: str, generation: int) -> str:
-    """The encoder that learns from the shop's own text is another one in each generation: kept apart."""
-    return f"own-{generation}" if encoder == "own" else encoder
