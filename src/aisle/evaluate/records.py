@@ -1,4 +1,6 @@
-"""Records: a claim with the command that checks it and the figures it must give.  One file each, ``benchmarks/<folder>/<name>.toml``.
+"""Records: a claim with the command that checks it and the figures it must give.
+
+One file each, ``benchmarks/<folder>/<name>.toml``:
 
     claim = "hybrid beats rank fusion"
     command = ["aisle", "evaluate", "--data", "esci:esci-us-150", "--plan", "hybrid", ..., "--json"]
@@ -7,6 +9,7 @@
     seeds = [0, 1, 2]               # the command runs once a seed, with --seed N
     minutes = 2.0                   # on 2 processors
     gpu = false
+    threads = 1                     # compute threads of the command; 0 leaves them as they are
     prepare = [["aisle", "simulate", "--into", "{scratch}/shop"]]   # run once before, in a folder that is thrown away
 
     [[metric]]                      # expected and tolerance, or at_least / at_most, or both
@@ -99,6 +102,7 @@ class Record(Settings):
     seeds: tuple[int, ...] = ()
     minutes: float = Field(gt=0, le=LONGEST_MINUTES)
     gpu: bool = False
+    threads: int = Field(0, ge=0)
     metric: tuple[Figure, ...] = Field(min_length=1)
     must_beat: tuple[Beat, ...] = ()
     ablation: tuple[Ablation, ...] = ()

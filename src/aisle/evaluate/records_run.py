@@ -33,6 +33,7 @@ from aisle.evaluate.significance import Difference, Resampling, bootstrap_mean, 
 ONE_SIDED_95 = Resampling(level=0.90)
 """Its lower bound is the lower 90% bound of a claim."""
 RUNS = ".runs.jsonl"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class CommandFailed(AisleError):
@@ -77,7 +78,7 @@ def run(
     try:
         with TemporaryDirectory(prefix="aisle-bench-") as scratch:
             for command in record.prepare:
-                _called(_filled(command, scratch), root)
+                _called(_filled(command, scratch), root, record.threads)
             runs = []
             seeds: Sequence[int | None] = record.seeds or (None,)
             for done, seed in enumerate(seeds):
@@ -159,7 +160,7 @@ def _one_run(record: Record, seed: int | None, scratch: Path, root: Path) -> Run
     kept = scratch / f"scores-{seed}.parquet"
     asked = command + (["--scores", str(kept)] if record.pairs else [])
     start = perf_counter()
-    printed = _called(asked, root)
+    printed = _called(asked, root, record.threads)
     seconds = perf_counter() - start
     try:
         rows = json.loads(printed)
@@ -192,11 +193,12 @@ def _filled(command: Sequence[str], scratch: str) -> list[str]:
     return [sys.executable if head == "python" else head, *rest]
 
 
-def _called(command: Sequence[str], root: Path) -> str:
+def _called(command: Sequence[str], root: Path, threads: int = 0) -> str:
     """What a process prints.  Raises CommandFailed with its last words when it fails or takes over 30 minutes."""
     here = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH", "")) if p)
     env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
+    env |= dict.fromkeys(THREADS, str(threads)) if threads else {}
     try:
         done = subprocess.run(
             command, cwd=root, env=env, capture_output=True, text=True, timeout=60 * LONGEST_MINUTES, check=False

@@ -73,8 +73,10 @@ class EncodingCache:
         self._where: dict[bytes, tuple[int, int]] = {}
         self._segments: list[Array] = []
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._next = 0
         for path in sorted(self.folder.glob("*.safetensors")):
             self._read(path)
+            self._next = int(path.stem) + 1
 
     def __len__(self) -> int:
         return len(self._where)
@@ -95,18 +97,24 @@ class EncodingCache:
         from safetensors.numpy import save_file
 
         key_N16 = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
-        path = self.folder / f"{len(self._segments):06d}.safetensors"
+        path = self.folder / f"{self._next:06d}.safetensors"
         part = path.with_suffix(".part")
         save_file({"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}, part)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(part, path)
+        self._next += 1
         self._add(keys, emb_ND.astype(np.float32))
 
     def _read(self, path: Path) -> None:
+        """Take a segment in; a damaged one is left alone, its texts are encoded again."""
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        tensors = load_file(path)
+        try:
+            tensors = load_file(path)
+        except SafetensorError:
+            return
         self._add([bytes(k) for k in tensors["key_N16"]], tensors["emb_ND"])
 
     def _add(self, keys: Sequence[bytes], emb_ND: Array) -> None:

@@ -9,7 +9,15 @@ from aisle.core.lists import Array, ItemLists
 
 def reciprocal_rank(rank_N: Array, k: float) -> Array:
     """float32[N]: 1 / (k + place), places from 1; 0 where not found."""
-    return np.where(rank_N >= 0, 1.0 / (k + rank_N + 1.0), 0.0).astype(np.float32)
+    return np.where(rank_N >= 0, 1.0 / (k + np.maximum(rank_N, 0) + 1.0), 0.0).astype(np.float32)
+
+
+def share_of_best(score_N: Array, lists: ItemLists) -> Array:
+    """float32[N] in 0..1: each score as a share of its list's best; negative and missing scores are 0."""
+    positive = np.maximum(np.nan_to_num(score_N), 0)
+    best_Q = np.zeros(len(lists), np.float32)
+    np.maximum.at(best_Q, lists.owner, positive)
+    return (positive / np.where(best_Q > 0, best_Q, 1.0)[lists.owner]).astype(np.float32)
 
 
 def standardised(score_N: Array, lists: ItemLists) -> Array:

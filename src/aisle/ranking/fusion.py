@@ -1,10 +1,12 @@
 """Fusion of the retrievers' scores into one order.
 
-standardised:  s(i) = sum_r w_r (x_r(i) - mean_r) / std_r  over a request's candidates; a missing x_r(i) counts as the lowest
-rrf:           s(i) = sum_r w_r / (k + rank_r(i) + 1)       (Cormack et al., 2009); 0 where r did not find i
+share:         s(i) = sum_r w_r max(x_r(i), 0) / max_r         both ends are known: 0 is "no word in common" for BM25 and
+               "unrelated" for a cosine, so only the best score of the request is looked up (Bruch et al., 2022)
+standardised:  s(i) = sum_r w_r (x_r(i) - mean_r) / std_r      over a request's candidates; a missing x_r(i) counts as the lowest
+rrf:           s(i) = sum_r w_r / (k + rank_r(i) + 1)          (Cormack et al., 2009); 0 where r did not find i
 
-With ``feedback`` the fused order speaks once more (Rocchio, 1971): the mean vector c of its best items is compared with every
-candidate, s'(i) = s(i) + feedback_weight (x_c(i) - mean) / std, x_c(i) = <c, e(i)>.
+With ``feedback`` the fused order speaks once more (Rocchio, 1971): every candidate is compared with the mean vector c of the
+best items, s'(i) = standardised s(i) + feedback_weight * standardised <c, e(i)>.
 
 Legend: N candidate rows, R retrievers.
 """
@@ -22,21 +24,21 @@ from aisle.core.method import NOTHING, Given, Method, State
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.shop import ShopView
-from aisle.ranking._scores import nearness_to_best, reciprocal_rank, standardised
+from aisle.ranking._scores import nearness_to_best, reciprocal_rank, share_of_best, standardised
 
 
 class Fusion(Method):
     """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf.
 
-    feedback: how many of the best items speak once more, 0 for none. feedback_weight: how loud, beside a retriever's weight.
+    feedback: how many of the best items speak once more, 0 for none. feedback_weight: how loud, beside the fused score.
     feedback_encoder: whose item vectors are compared.
     """
 
     retrievers: dict[str, float] = {"bm25": 1.0, "minilm": 1.0}
-    kind: Literal["standardised", "rrf"] = "standardised"
+    kind: Literal["share", "standardised", "rrf"] = "standardised"
     k: float = 60.0
     feedback: int = 0
-    feedback_weight: float = 0.5
+    feedback_weight: float = 0.25
     feedback_encoder: str = "minilm"
 
     @property
@@ -67,7 +69,8 @@ class FusionStage:
         if self.settings.feedback and len(candidates.item):
             vectors = self.env.engine.vectors(self.settings.feedback_encoder).vectors(candidates.item)
             nearness = nearness_to_best(candidates.with_columns(score=score), vectors, self.settings.feedback)
-            score = score + np.float32(self.settings.feedback_weight) * standardised(nearness, candidates)
+            loudness = np.float32(self.settings.feedback_weight)
+            score = standardised(score, candidates) + loudness * standardised(nearness, candidates)
         return {"score": score}
 
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
@@ -90,7 +93,8 @@ class FusionStage:
         weights = self.settings.retrievers
         if self.settings.kind == "rrf":
             return [w * reciprocal_rank(candidates[f"rank_{name}"], self.settings.k) for name, w in weights.items()]
-        return [w * standardised(candidates[f"score_{name}"], candidates) for name, w in weights.items()]
+        comparable = share_of_best if self.settings.kind == "share" else standardised
+        return [w * comparable(candidates[f"score_{name}"], candidates) for name, w in weights.items()]
 
 
 METHOD = Fusion

@@ -26,8 +26,8 @@ def lexical() -> Plan:
 
 
 def hybrid(encoder: str = "minilm") -> Plan:
-    """Words and meaning: BM25 and a dense encoder, their scores standardised within the request and added, then once more
-    nearness to the five best: an item like those that both agree on moves up."""
+    """Words and meaning: BM25 and a dense encoder, each score as a share of the request's best, added; then an item like
+    the three best moves up.  Kind and feedback were chosen on generated shops (docs/log.md)."""
     from aisle.ranking.fusion import Fusion
     from aisle.retrieval.minilm import MiniLm
 
@@ -36,7 +36,8 @@ def hybrid(encoder: str = "minilm") -> Plan:
         retrieval={"bm25": words.retrieval["bm25"], "minilm": MiniLm(encoder=encoder), **words.retrieval},
         ranking=Fusion(
             retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5},
-            feedback=5,
+            kind="share",
+            feedback=3,
             feedback_encoder=encoder,
         ),
     )
@@ -52,7 +53,8 @@ def learned(encoder: str = "minilm") -> Plan:
     from aisle.ranking.lambdamart import LambdaMart
     from aisle.reranking.mmr import Mmr
 
-    return hybrid(encoder).replace(ranking=LambdaMart(), reranking=Mmr(diversity=0.05))
+    plan = hybrid(encoder)
+    return plan.replace(ranking=LambdaMart(start=plan.ranking), reranking=Mmr(diversity=0.05))
 
 
 def plan(name: str) -> Plan:

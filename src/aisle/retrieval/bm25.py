@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from pydantic import field_validator
 
 from aisle.core.env import Env
+from aisle.core.errors import nearest
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Method, State
 from aisle.core.requests import Requests
@@ -24,6 +26,13 @@ class Bm25(Method):
     """weights: of each text field; a field left out does not count."""
 
     weights: dict[str, float] = FIELD_WEIGHTS
+
+    @field_validator("weights")
+    @classmethod
+    def _fields_are_known(cls, weights: dict[str, float]) -> dict[str, float]:
+        for field in weights.keys() - FIELD_WEIGHTS.keys():
+            raise ValueError(f"no text field {field!r}{nearest(field, FIELD_WEIGHTS)}")
+        return weights
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> Bm25Stage:
         return Bm25Stage(env, self.weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,8 @@ class Pages:
             "num_pages": num_pages,
             "pages": page_numbers(address.page, num_pages),
             "first": (address.page - 1) * PAGE_SIZE,
-            "only_close": bool(address.q and out.items) and not any(counted(f) for f in out.facets.values()),
+            "only_close": bool(address.q and out.items)
+            and not active.funnel.env.engine.text.match(address.q, {}).any(),
             "skipped": words.slow_stages(out.trace),
             "sorts": sorts_of(active, address.sort),
             "context": address.pairs(),
@@ -209,11 +210,6 @@ def sorts_of(active: Active, current: str) -> list[tuple[str, str]]:
 def _sample(items: Any, field: str) -> Any:
     rows = np.linspace(0, items.num_rows - 1, min(items.num_rows, 500)).astype(np.int32)
     return items.number(field, rows)
-
-
-def counted(facet: Mapping[str, Any]) -> bool:
-    """Whether a facet counts any product: none does where the words of the query match nothing."""
-    return any(part["count"] for part in facet.get("values") or facet.get("buckets") or ())
 
 
 def page_numbers(page: int, num_pages: int) -> list[int]:

