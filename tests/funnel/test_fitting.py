@@ -76,7 +76,7 @@ def test_cycles_are_refused_by_name(view, env):
 def test_an_unmet_need_names_the_nearest(view, env):
     with pytest.raises(UnknownName, match=r"nothing in this plan is 'offline.teacher'.*offline"):
         words(ranking=toys.Student()).fit(view, env)
-    with pytest.raises(UnknownName, match="no stage 'relevance.lref' of version 'abc' is stored"):
+    with pytest.raises(UnknownName, match=r"no stage 'relevance.lref' of version 'abc' is stored"):
         words(ranking=toys.Student(teacher="relevance.lref@abc")).fit(view, env)
 
 

@@ -58,7 +58,6 @@ def test_a_later_page_does_not_rank_again(lexical):
 
 def test_a_cursor_of_another_generation_or_of_nobody_is_refused(lexical):
     first = lexical.serve(Requests.make(["lamp"], limit=3), strict=True)
-    lexical.env.engine.items.generation
     moved = ItemsAtGeneration(lexical.env.engine.items, 9)
     lexical.env.engine.refresh(moved, np.zeros(0, np.int32))
     with pytest.raises(GenerationError, match="made on generation 0, the shop is at 9"):
@@ -184,7 +183,7 @@ def test_a_query_is_encoded_once_however_many_stages_read_it(view, env):
 
 def test_every_retrievers_score_is_completed(view, env):
     plan = recipes.plan("hybrid_own").replace(depth=Depth(retrieve=5, rank=100))
-    requests, lists = plan.fit(view, env).retrieve(Requests.make(["lamp"]))
+    _, lists = plan.fit(view, env).retrieve(Requests.make(["lamp"]))
     assert np.isfinite(lists["score_bm25"]).all()
     assert np.isfinite(lists["score_minilm"]).all()
     assert lists["found_bm25"].sum() == 5

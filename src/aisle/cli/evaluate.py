@@ -70,6 +70,8 @@ def evaluate(
     if scores is not None:
         found.save_scores(scores)
     if as_json:
+        for note in notes:
+            typer.echo(note, err=True)
         typer.echo(json.dumps(json_rows(experiments, found), indent=1))
     else:
         _print(experiments, found, notes)

@@ -65,7 +65,11 @@ def name_of(method: Method | Part | type[Method] | type[Part]) -> str:
     if registered:
         return str(registered)
     parts = cls.__module__.split(".")
-    return ".".join(parts[1:3]) if parts[0] == "aisle" else f"{cls.__module__}:{cls.__qualname__}"
+    if parts[0] == "aisle":
+        return ".".join(parts[1:3])
+    # Its module is loaded already, so looking the class up there imports nothing.
+    mine = (name for name, entry in outside().items() if entry.module == cls.__module__ and entry.load() is cls)
+    return next(mine, f"{cls.__module__}:{cls.__qualname__}")
 
 
 def folder_of(name: str) -> str:

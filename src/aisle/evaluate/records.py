@@ -13,7 +13,7 @@ One file each, ``benchmarks/<folder>/<name>.toml``:
     prepare = [["aisle", "simulate", "--into", "{scratch}/shop"]]   # run once before, in a folder that is thrown away
 
     [[metric]]                      # expected and tolerance, or at_least / at_most, or both
-    [[must_beat]]                   # the paired difference plan - baseline: its lower 90% bound lies above ``above``
+    [[must_beat]]                   # the paired difference plan - baseline: its lower 90% bound (one-sided) lies above ``above``
     [[ablation]]                    # the paired difference plan - baseline has this sign
 
 Verdicts: OK (within the tolerance), OKish (within twice the tolerance and not below the baseline), FAIL, SKIPPED.
@@ -63,12 +63,16 @@ class Figure(Settings):
 
 
 class Beat(Settings):
-    """A paired difference ``plan - baseline`` whose lower 90% bound must lie above ``above`` (a margin when negative)."""
+    """A paired difference ``plan - baseline`` whose lower confidence bound must lie above ``above`` (a margin when negative).
+
+    confidence: one-sided; 0.9 means that one resample in ten falls below the bound.
+    """
 
     metric: str
     plan: str
     baseline: str
     above: float = 0.0
+    confidence: float = Field(0.9, gt=0.5, lt=1)
     expected: float | None = None
     tolerance: float = Field(0.0, ge=0)
 
@@ -243,7 +247,7 @@ def _figures(record: Record) -> Mapping[str, str]:
     found: dict[str, Any] = {f.label: _in_words(f) for f in record.metric}
     for beat in record.must_beat:
         about = "" if beat.expected is None else f"{beat.expected:+g}, "
-        found[beat.label] = f"{about}lower 90% bound above {beat.above:g}"
+        found[beat.label] = f"{about}lower {100 * beat.confidence:g}% bound above {beat.above:g}"
     for ablation in record.ablation:
         found[ablation.label] = "above 0" if ablation.sign == "+" else "below 0"
     return found

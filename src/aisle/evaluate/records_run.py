@@ -27,11 +27,11 @@ from aisle.core.errors import AisleError, DataError
 from aisle.core.lists import Array
 from aisle.data.sets import parse_place
 from aisle.evaluate import records
-from aisle.evaluate.records import LONGEST_MINUTES, Measured, Record, Row
+from aisle.evaluate.records import LONGEST_MINUTES, Ablation, Beat, Measured, Record, Row
 from aisle.evaluate.significance import Difference, Resampling, bootstrap_mean, paired_difference
 
-ONE_SIDED_95 = Resampling(level=0.90)
-"""Its lower bound is the lower 90% bound of a claim."""
+ABLATION_LEVEL = 0.9
+"""Of the two-sided interval that must exclude 0 for a sign to count."""
 RUNS = ".runs.jsonl"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -99,11 +99,12 @@ def verdicts(record: Record, runs: Sequence[Run]) -> list[Row]:
         baseline = _measured(runs, figure.name, figure.baseline).value if figure.baseline else None
         lines.append(records.row(record, figure.label, found, records.judge(figure, found.value, baseline), figure))
     for beat in record.must_beat:
-        d = _difference(runs, beat.metric, beat.plan, beat.baseline)
+        # Both ends of an interval of level 2c - 1 are one-sided bounds of confidence c.
+        d = _difference(runs, beat, 2 * beat.confidence - 1)
         verdict = records.judge_beat(beat, d.low, d.value)
         lines.append(records.row(record, beat.label, Measured(d.value, d.low, d.high), verdict, beat))
     for ablation in record.ablation:
-        d = _difference(runs, ablation.metric, ablation.plan, ablation.baseline)
+        d = _difference(runs, ablation, ABLATION_LEVEL)
         verdict = records.judge_ablation(ablation, d.low, d.high)
         lines.append(records.row(record, ablation.label, Measured(d.value, d.low, d.high), verdict, None))
     return lines
@@ -131,16 +132,16 @@ def _row(run: Run, metric: str, plan: str) -> Mapping[str, Any]:
     raise CommandFailed(f"its command printed no {f'{metric} {plan}'.strip()}, but {', '.join(printed) or 'nothing'}")
 
 
-def _difference(runs: Sequence[Run], metric: str, plan: str, baseline: str) -> Difference:
+def _difference(runs: Sequence[Run], pair: Beat | Ablation, level: float) -> Difference:
     for run in runs:
-        for name in (plan, baseline):
-            if (name, metric) not in run.scores:
+        for name in (pair.plan, pair.baseline):
+            if (name, pair.metric) not in run.scores:
                 raise CommandFailed(
-                    f"its command kept no scores of {metric} {name}; it must write them to --scores FILE"
+                    f"its command kept no scores of {pair.metric} {name}; it must write them to --scores FILE"
                 )
-    mine, strata = _crossed([run.scores[plan, metric] for run in runs])
-    its, _ = _crossed([run.scores[baseline, metric] for run in runs])
-    return paired_difference(mine, its, strata, ONE_SIDED_95)
+    mine, strata = _crossed([run.scores[pair.plan, pair.metric] for run in runs])
+    its, _ = _crossed([run.scores[pair.baseline, pair.metric] for run in runs])
+    return paired_difference(mine, its, strata, Resampling(level=level))
 
 
 def _crossed(scores: Sequence[Mapping[tuple[str, str], float]]) -> tuple[Array, list[str]]:

@@ -26,7 +26,7 @@ BATCH_TOKENS = 4096
 
 
 class Layer(nn.Module):
-    """One post-norm transformer encoder layer."""
+    """One post-norm transformer encoder layer.  Matrix products in their weights' dtype, sums and norms in float32."""
 
     def __init__(self, width: int, heads: int, hidden: int, eps: float) -> None:
         super().__init__()
@@ -38,16 +38,18 @@ class Layer(nn.Module):
         self.down = nn.Linear(hidden, width)
         self.output_norm = nn.LayerNorm(width, eps)
 
-    def forward(self, x_BTD: Tensor, mask_B11T: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor) -> Tensor:
         b, t, d = x_BTD.shape
-        q, k, v = self.qkv(x_BTD).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11T)
-        x_BTD = self.attention_norm(x_BTD + self.out(mixed.transpose(1, 2).reshape(b, t, d)))
-        return self.output_norm(x_BTD + self.down(functional.gelu(self.up(x_BTD))))  # type: ignore[no-any-return]
+        dtype = self.qkv.weight.dtype
+        q, k, v = self.qkv(x_BTD.to(dtype)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d)
+        x_BTD = self.attention_norm(x_BTD + self.out(mixed).float())
+        hidden = functional.gelu(self.up(x_BTD.to(dtype)))
+        return self.output_norm(x_BTD + self.down(hidden).float())  # type: ignore[no-any-return]
 
 
 class Bert(nn.Module):
-    """Token ids to hidden states."""
+    """Token ids to hidden states; every text of a batch has the same number of tokens, so nothing is masked."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -59,12 +61,11 @@ class Bert(nn.Module):
         sizes = width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"]
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(config["num_hidden_layers"]))
 
-    def forward(self, token_BT: Tensor, real_BT: Tensor) -> Tensor:
+    def forward(self, token_BT: Tensor) -> Tensor:
         place_T = torch.arange(token_BT.shape[1])
         x_BTD = self.norm(self.tokens(token_BT) + self.places(place_T) + self.types.weight[0])
-        mask_B11T = real_BT[:, None, None, :]
         for layer in self.layers:
-            x_BTD = layer(x_BTD, mask_B11T)
+            x_BTD = layer(x_BTD)
         return x_BTD  # type: ignore[no-any-return]
 
 
@@ -74,7 +75,10 @@ class BertEncoder:
     def __init__(self, name: str, module: Bert, tokenizer: Any, *, dtype: torch.dtype | None = None) -> None:
         self.name, self.dim = name, int(module.norm.weight.shape[0])
         self.dtype = dtype or best_dtype()
-        self._module = module.to(self.dtype).eval()
+        self._module = module.eval()
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                part.to(self.dtype)
         self._tokenizer = tokenizer
 
     def encode(self, texts: Sequence[str]) -> Array:
@@ -91,8 +95,7 @@ class BertEncoder:
     @torch.inference_mode()
     def _encode_equal(self, ids: Sequence[Sequence[int]]) -> Array:
         token_BT = torch.tensor(ids, dtype=torch.long)
-        real_BT = torch.ones(token_BT.shape, dtype=torch.bool)
-        mean_BD = self._module(token_BT, real_BT).float().mean(1)
+        mean_BD = self._module(token_BT).mean(1)
         return functional.normalize(mean_BD, dim=-1).numpy()
 
 
