@@ -132,7 +132,7 @@ with TestClient(create_app(live)) as client:
     ranking = live.active.funnel.fitted["ranking"].method
     assert type(ranking).__name__ == "Mine", type(ranking)
     assert ranking.reviews == 0.5
-print([item["item_id"] for item in body["items"]])
+print([item["id"] for item in body["items"]])
 """
 
 

@@ -15,6 +15,7 @@ import pytest
 from aisle.core.errors import AisleError, StateError
 from aisle.nn.encoders import WEIGHTS_PACKAGE, minilm_is_installed
 from aisle.simulate.catalogue import catalogue
+from aisle.simulate.world import World
 
 pytestmark = pytest.mark.skipif(
     not minilm_is_installed(),
@@ -64,11 +65,13 @@ def test_equals_sentence_transformers(exact):
     np.testing.assert_allclose(exact.encode(TEXTS), reference.encode(TEXTS, normalize_embeddings=True), atol=1e-4)
 
 
-def test_bf16_keeps_the_order(torch, exact, titles):
+def test_bf16_keeps_the_order(torch, exact):
+    """Shoppers' queries against a whole catalogue, near-duplicates included."""
     from aisle.nn.encoders.bert import load_minilm
 
     rounded = load_minilm(dtype=torch.bfloat16)
-    queries = titles[:20]
+    world = World.make(items=150, seed=2)
+    titles, queries = world.items["title"].to_pylist(), [q.text for q in world.queries(40)]
     full_QI = exact.encode(queries) @ exact.encode(titles).T
     bf16_QI = rounded.encode(queries) @ rounded.encode(titles).T
     overlaps = [

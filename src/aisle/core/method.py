@@ -75,7 +75,10 @@ def _value(text: str) -> Any:
 
 
 def _in_words(name: str, error: ValidationError) -> str:
-    parts = [f"{'.'.join(map(str, e['loc'])) or name} is {e['input']!r}: {e['msg']}" for e in error.errors()]
+    parts = [
+        f"{'.'.join(map(str, e['loc'])) or name} is {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
+        for e in error.errors()
+    ]
     return f"{name}: " + "; ".join(parts)
 
 

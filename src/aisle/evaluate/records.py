@@ -256,8 +256,8 @@ def _figures(record: Record) -> Mapping[str, str]:
 def _in_words(figure: Figure) -> str:
     parts = []
     if figure.expected is not None:
-        side = {"higher": "or more, less at most", "lower": "or less, more at most", "": "±"}[figure.better]
-        parts.append(f"{figure.expected:g} {side} {figure.tolerance:g}")
+        side = {"higher": "or more, -", "lower": "or less, +", "": "± "}[figure.better]
+        parts.append(f"{figure.expected:g} {side}{figure.tolerance:g}")
     if figure.at_least is not None:
         parts.append(f"at least {figure.at_least:g}")
     if figure.at_most is not None:

@@ -1,6 +1,10 @@
 """BM25 over weighted fields, stemmed: the lexical retriever (Robertson and Zaragoza, 2009).
 
-score(q, i) = sum over fields f of w_f * BM25_f(q, i).  Similar items are asked for with the anchor's own title.
+score(q, i) = sum over fields f of w_f BM25_f(q, i)
+              + w_pairs BM25_title(neighbouring words together) + w_all [every word is there]
+
+The last two terms reward the words of a query for standing together; without them (weights of fields alone) it is plain BM25.
+Similar items are asked for with the anchor's own title.
 """
 
 from __future__ import annotations
@@ -18,20 +22,36 @@ from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.shop import ShopView
 
-FIELD_WEIGHTS = {"title": 1.0, "brand": 0.5, "category": 0.3, "attributes": 0.5, "description": 0.15, "merchant": 0.3}
+FIELDS = ("title", "brand", "category", "attributes", "description", "merchant")
+FIELD_WEIGHTS = {
+    "title": 1.0,
+    "brand": 0.5,
+    "category": 0.3,
+    "attributes": 0.5,
+    "description": 0.15,
+    "merchant": 0.3,
+    "pairs": 0.6,
+    "all_words": 5.0,
+}
 """A title names the product; a description mentions much that it is not."""
 
 
 class Bm25(Method):
-    """weights: of each text field; a field left out does not count."""
+    """weights: of each text field, of ``pairs`` (two neighbouring query words together in the title) and ``all_words`` (added
+    to an item that holds every word); what is left out does not count."""
 
     weights: dict[str, float] = FIELD_WEIGHTS
 
     @field_validator("weights")
     @classmethod
-    def _fields_are_known(cls, weights: dict[str, float]) -> dict[str, float]:
-        for field in weights.keys() - FIELD_WEIGHTS.keys():
-            raise ValueError(f"no text field {field!r}{nearest(field, FIELD_WEIGHTS)}")
+    def _known(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if name not in FIELD_WEIGHTS:
+                raise ValueError(f"no text field {name!r}{nearest(name, FIELD_WEIGHTS)}")
+            if not weight >= 0:
+                raise ValueError(f"{name} weighs {weight}; a weight is 0 or more")
+        if not any(weights.get(field, 0) > 0 for field in FIELDS):
+            raise ValueError(f"no field weighs anything; give one of {', '.join(FIELDS)} a weight above 0")
         return weights
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> Bm25Stage:

@@ -1,7 +1,7 @@
 """From parsed words to Tantivy queries: what scores, and what belongs to the match set.
 
-A word scores as the weighted sum of its BM25 in every field, two neighbouring words that stand together in the title
-score again, and an item with every word scores a constant more.
+A word scores as the weighted sum of its BM25 in every field; as weighted, two neighbouring words that stand together in the
+title score again, and an item with every word scores a constant more.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ DEFAULT_WEIGHTS: Mapping[str, float] = {
     "attributes": 0.5,
     "description": 0.15,
     "merchant": 0.3,
+    "pairs": 0.6,
+    "all_words": 5.0,
 }
-PAIR_WEIGHT = 0.6
-"""Weight of two neighbouring query words standing together in the title."""
-ALL_WORDS_BONUS = 5.0
-"""Added to an item that holds every word of a query of several."""
+"""Of each field; of ``pairs``, two neighbouring query words standing together in the title; ``all_words`` is added to an item
+that holds every word of a query of several.  A weight that is left out is 0: fields alone are plain BM25."""
 LONGEST_ID = 1000
 ID_SCORE = 1000.0
 """Score of the item whose id the query is: above any sum of BM25."""
@@ -39,18 +39,21 @@ class QueryBuilder:
 
     def __init__(self, schema: tantivy.Schema, weights: Mapping[str, float]) -> None:
         self._schema = schema
-        self._weights = {f: w for f, w in (weights or DEFAULT_WEIGHTS).items() if w > 0 and f in FIELDS}
+        weights = weights or DEFAULT_WEIGHTS
+        self._weights = {f: w for f, w in weights.items() if w > 0 and f in FIELDS}
+        self._pair_weight = weights.get("pairs", 0.0)
+        self._all_words = weights.get("all_words", 0.0)
 
     def scoring(self, query: Query, item_id: str) -> tantivy.Query | None:
         """What ``search`` and ``score`` run; None when nothing is wanted."""
         words = query.scoring
         parts = [(Occur.Should, self._word(w.term)) for w in words]
-        if "title" in self._weights:
+        if self._pair_weight > 0:
             pairs = pairwise(query.words)
             parts += [(Occur.Should, self._pair(a, b)) for a, b in pairs if a.term != b.term]
-        if len(words) > 1:
+        if len(words) > 1 and self._all_words > 0:
             every = tantivy.Query.boolean_query([(Occur.Must, self._word(w.term)) for w in words])
-            parts.append((Occur.Should, tantivy.Query.const_score_query(every, ALL_WORDS_BONUS)))
+            parts.append((Occur.Should, tantivy.Query.const_score_query(every, self._all_words)))
         if not parts:
             return None
         wanted = tantivy.Query.boolean_query(parts + self._conditions(query))
@@ -94,7 +97,7 @@ class QueryBuilder:
     def _pair(self, first: Word, second: Word) -> tantivy.Query:
         placed: list[str | tuple[int, str]] = [(0, first.term), (second.position - first.position, second.term)]
         phrase = tantivy.Query.phrase_query(self._schema, "title", placed)
-        return tantivy.Query.boost_query(phrase, PAIR_WEIGHT * self._weights["title"])
+        return tantivy.Query.boost_query(phrase, self._pair_weight)
 
     def _id(self, item_id: str) -> tantivy.Query:
         return tantivy.Query.const_score_query(tantivy.Query.term_query(self._schema, "item_id", item_id), ID_SCORE)
