@@ -72,6 +72,19 @@ def test_a_function_takes_its_own_number_of_arguments(text):
         expression.parse(text)
 
 
+@pytest.mark.parametrize("text", ["-" * 5000 + "1", "(" * 300 + "1" + ")" * 300, "1" * 400, "1e39", "-1e39"])
+def test_monsters_are_refused(text):
+    with pytest.raises(SettingError):
+        expression.parse(text)
+
+
+def test_division_by_zero_is_a_value_and_no_warning():
+    columns = {"none": np.zeros(1), "one": np.ones(1)}
+    assert expression.evaluate("log(none)", columns, 1).tolist() == [-np.inf]
+    assert expression.evaluate("one / none", columns, 1).tolist() == [np.inf]
+    assert np.isnan(expression.evaluate("none / none", columns, 1)).all()
+
+
 def test_an_unknown_column_names_the_nearest():
     with pytest.raises(UnknownName, match="did you mean 'price_cents'"):
         expression.evaluate("price_cent * 2", LISTS, 3)

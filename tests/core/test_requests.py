@@ -98,6 +98,8 @@ def test_lengths_must_agree():
         Requests.make(["a", "b"], columns={"age": np.zeros(3)})
     with pytest.raises(ContractError, match="2 requests came with 1 filters"):
         Requests.make(["a", "b"], filters=[None])
+    with pytest.raises(ContractError, match=r"2 requests came with values of shape \(3,\); give one a request"):
+        Requests.make(["a", "b"], user=np.array([1, 2, 3]))
 
 
 def test_an_uncompiled_request_says_what_to_do():

@@ -160,7 +160,7 @@ class Counting:
 
     def __init__(self, encoder):
         self._encoder, self.calls, self.texts = encoder, 0, 0
-        self.name, self.dim = encoder.name, encoder.dim
+        self.name, self.dim, self.revision = encoder.name, encoder.dim, encoder.revision
 
     def encode(self, texts):
         self.calls += 1

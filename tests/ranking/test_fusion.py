@@ -107,7 +107,7 @@ def test_feedback_moves_what_is_like_the_best_up():
     rows = np.arange(6, dtype=np.int32)
     env.engine.put_vectors("planted", rows, np.eye(2, dtype=np.float32)[[0, 1, 1, 0, 1, 1]])
     lists = lists_of(4, score_a=np.array([4, 2, 2, 2], np.float32))
-    method = Fusion(retrievers={"a": 1.0}, kind="share", feedback=1, feedback_encoder="planted")
+    method = Fusion(retrievers={"a": 1.0}, kind="share", feedback=1, feedback_weight=0.25, feedback_encoder="planted")
     score = method.fit(None, env).score(Requests.make(["q"]), lists)["score"]
     near, z = np.array([1, -1, -1, 1]), np.array([3, -1, -1, -1]) / np.sqrt(3)
     np.testing.assert_allclose(score, z + 0.25 * near, rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from aisle.core.errors import DataError
 from aisle.core.requests import Requests
+from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
 from aisle.data.view import View
@@ -162,3 +163,29 @@ def test_the_gain_map_of_the_judgments_counts():
         spread.append(np.ptp(moved))
     assert spread[0] > 0.1
     assert spread[1] < 1e-6
+
+
+def judged_as(view, *queries):
+    """The view's first list of grades under other words."""
+    lists = view.judgments("train").lists.select(np.zeros(len(queries), np.int64))
+    return Judgments(queries, lists, view.judgments("train").gains)
+
+
+@pytest.mark.parametrize("validation", [(), ("xyzzy",), ("xyzzy", "lamp")])
+def test_queries_that_find_nothing_do_no_harm(validation):
+    view = two_tastes()
+    parts = {"train": judged_as(view, "xyzzy", "lamp"), "validation": judged_as(view, *validation)}
+    settings = LambdaMart(start=WORDS_ALONE, trees=3, leaves=4, min_rows=1)
+    shop = View(view.items, judgments=parts)
+    lists = (
+        Plan(retrieval={"bm25": Bm25()}, ranking=settings)
+        .fit(shop, memory_env(view.items))
+        .ranked(Requests.make(["lamp"]))
+    )
+    assert len(lists.item) == 20
+
+
+def test_a_log_of_queries_that_all_find_nothing_is_refused():
+    view = two_tastes()
+    with pytest.raises(DataError, match="none of the 2 graded queries finds a candidate"):
+        PLAN.fit(View(view.items, judgments={"train": judged_as(view, "xyzzy", "qwfp")}), memory_env(view.items))

@@ -63,7 +63,7 @@ def test_encodings_are_kept_beside_the_generations(shop, monkeypatch):
     asked = []
 
     class Counting:
-        name, dim = "counting", 2
+        name, dim, revision = "counting", 2, "1"
 
         def encode(self, texts):
             asked.extend(texts)

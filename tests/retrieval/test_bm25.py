@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import SettingError
+from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.recipes.environment import memory_env
 from aisle.retrieval.bm25 import Bm25
@@ -48,11 +49,32 @@ def test_a_field_of_no_weight_does_not_count(env):
     assert len(titles.item) == 0
 
 
-def test_scores_add_up_over_fields(env):
-    requests, lists = found(env, ["brass"])
-    of = {n: Bm25(weights={n: 1.0}).fit(None, env).score(requests, lists)["score"] for n in ("title", "description")}
-    joined = Bm25(weights={"title": 1.0, "description": 0.5}).fit(None, env).score(requests, lists)["score"]
-    np.testing.assert_allclose(joined, of["title"] + 0.5 * of["description"], rtol=1e-4)
+def test_without_rewards_scores_add_up_over_fields_and_words(env):
+    """Plain BM25: a sum over fields, and over the words of the query."""
+
+    def score(text, weights):
+        requests, _ = found(env, [text])
+        return Bm25(weights=weights).fit(None, env).score(requests, everything)["score"]
+
+    everything = ItemLists(np.arange(40, dtype=np.int32), np.array([0, 40]))
+    joined = score("brass lamp", {"title": 1.0, "description": 0.5})
+    title, description = score("brass lamp", {"title": 1.0}), score("brass lamp", {"description": 1.0})
+    np.testing.assert_allclose(joined, title + 0.5 * description, rtol=1e-4)
+    np.testing.assert_allclose(title, score("brass", {"title": 1.0}) + score("lamp", {"title": 1.0}), rtol=1e-4)
+    assert title.max() > 0
+
+
+def test_rewards_are_for_words_that_stand_together(env, view):
+    requests, lists = found(env, ["wall lamp"])
+    of = {
+        name: Bm25(weights={"title": 1.0, **more}).fit(None, env).score(requests, lists)["score"]
+        for name, more in {"plain": {}, "pairs": {"pairs": 0.6}, "all": {"all_words": 5.0}}.items()
+    }
+    both = np.array(["wall lamp" in title for title in view.items.text("title", lists.item)])
+    assert 0 < both.sum() < len(both)
+    np.testing.assert_allclose(of["all"] - of["plain"], np.where(both, 5.0, 0.0), atol=1e-4)
+    assert (of["pairs"] - of["plain"])[both].min() > 0.1
+    np.testing.assert_allclose((of["pairs"] - of["plain"])[~both], 0, atol=1e-5)
 
 
 def test_an_anchor_asks_with_its_title(env):
@@ -78,9 +100,17 @@ def test_explain_names_words_and_fields(env):
     assert in_title.stage == "retrieval.bm25"
 
 
-def test_an_unknown_field_is_refused():
-    with pytest.raises(SettingError, match=r"no text field 'titel'; did you mean 'title'\?"):
-        Bm25().with_setting("weights.titel=2")
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("weights.titel=2", r"no text field 'titel'; did you mean 'title'\?"),
+        ("weights.title=-1", "title weighs -1.0; a weight is 0 or more"),
+        ('weights={"pairs": 1}', "no field weighs anything; give one of title"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(assignment, words):
+    with pytest.raises(SettingError, match=words):
+        Bm25().with_setting(assignment)
 
 
 def test_an_item_with_every_word_beats_any_sum_of_fewer(env, view):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Annotated, Any
 
 import typer
 
+from aisle.cli._console import in_words
 from aisle.cli.bench import bench
 from aisle.cli.demo import demo
 from aisle.cli.evaluate import evaluate
@@ -23,23 +26,66 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="E-commerce search and recommendation: from a product file to a ranked, explained page.\n\n"
-    "Start with:  aisle demo  |  aisle serve products.csv",
+    "Start with:  aisle demo   or   aisle serve products.csv",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from aisle import __version__
+
+        typer.echo(f"aisle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate):
     app.command()(command)
 
 
 def main() -> None:
-    """Entry point.  Our own errors become one line with a remedy and exit code 2; Ctrl-C exits 130."""
+    """Entry point: ends the process with the exit code of ``run``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command line.  Returns 0, 2 after an error (one line on stderr), 130 after Ctrl-C, or what the command says."""
     from aisle.core.errors import AisleError
 
     try:
-        app()
-    except AisleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        # Not standalone: usage errors arrive here as exceptions and become one line like every other error.
+        code = app(args, standalone_mode=False, prog_name="aisle")
+    except (KeyboardInterrupt, typer.Abort):
+        print("stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        # The reader of a pipe has enough; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (AisleError, OSError) as error:
+        print(in_words(error), file=sys.stderr)
+        return 2
+    except Exception as error:
+        # The parser's own errors know how to say themselves; anything else is a bug and keeps its traceback.
+        if not hasattr(error, "format_message"):
+            raise
+        if message := usage(error):
+            print(f"error: {message}", file=sys.stderr)
+            return 2
+        return 0  # "aisle" alone has printed its help
+    return code if isinstance(code, int) else 0
+
+
+def usage(error: Any) -> str:
+    """A wrong command line in one line, with the help that mends it."""
+    of = error.ctx.command_path if getattr(error, "ctx", None) else "aisle"
+    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    return f"{message}; see {of} --help" if message else ""

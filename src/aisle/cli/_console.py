@@ -16,21 +16,33 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Progress]:
-    """A callback that draws one bar a task on stderr while the block runs; silent when quiet."""
+    """A callback that draws one bar a task on stderr while the block runs; silent when quiet or not on a terminal.
+
+    The bars go when the block ends, so that what a command prints stands alone.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda task, done, total: None
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), disable=quiet, transient=not sys.stderr.isatty()) as bars:
-        tasks: dict[str, Any] = {}
+    columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    tasks: dict[str, Any] = {}
 
-        def report(task: str, done: int, total: int | None) -> None:
-            if task not in tasks:
-                tasks[task] = bars.add_task(task, total=total)
-            bars.update(tasks[task], completed=done, total=total)
+    def report(task: str, done: int, total: int | None) -> None:
+        if not tasks:
+            bars.start()
+        if task not in tasks:
+            tasks[task] = bars.add_task(task, total=total)
+        bars.update(tasks[task], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
@@ -38,10 +50,9 @@ def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
     from aisle import recipes
     from aisle.core import registry
     from aisle.core.errors import UnknownName, nearest
-    from aisle.funnel import Plan
 
     if name.endswith(".json"):
-        plan = Plan.from_json(json.loads(Path(name).read_text()))
+        plan = plan_of_file(Path(name))
     elif name in recipes.RECIPES:
         plan = recipes.plan(name)
     elif name in registry.names():
@@ -51,6 +62,34 @@ def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
     for assignment in settings:
         plan = plan.with_setting(assignment)
     return plan
+
+
+def plan_of_file(path: Path) -> Plan:
+    """The plan that a JSON file describes.  Raises DataError when it describes none."""
+    from aisle.core.errors import AisleError, DataError
+    from aisle.funnel import Plan
+
+    try:
+        return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except AisleError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(
+            f"{path} is no plan file ({why}); give one, or a name such as lexical, hybrid or ranking.fusion"
+        ) from None
+
+
+def json_filter(text: str) -> Any:
+    """The value of ``--filter``; None for "".  Raises SettingError when it is not JSON."""
+    from aisle.core.errors import SettingError
+
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError) as error:
+        raise SettingError(
+            f'--filter {text!r} is not JSON ({error}); write for example \'{{"brand": ["Acme"]}}\''
+        ) from None
 
 
 def plan_of_method(name: str) -> Plan:
@@ -69,5 +108,8 @@ def plan_of_method(name: str) -> Plan:
 
 
 def in_words(error: Exception) -> str:
-    """An error as one line for a person."""
-    return f"error: {error}"
+    """An error as one line for a person; one of the file system with the file that it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        about = f"{error.filename}: " if error.filename else ""
+        return f"error: {about}{error.strerror.lower()}; check that the place exists, is writable and has room"
+    return f"error: {' '.join(str(error).split())}"

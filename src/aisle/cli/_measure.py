@@ -86,16 +86,15 @@ def of_shop(folder: Path, file: Path | None, encoders: Sequence[str], seed: int,
 def of_set(place: str, encoders: Sequence[str], seed: int, report: Progress, *, cache: bool) -> Place:
     """A public set in memory; encodings are kept in the user's cache folder."""
     from aisle.data.sets import open_set
-    from aisle.nn.item_vectors import EncodingCache, fill
+    from aisle.nn.item_vectors import EncodingCache, cache_name, fill
 
     dataset = open_set(place)
     items = dataset.items()
     judged = dataset.judged(items)
     env = memory_env(items, seed=seed, progress=report)
     for encoder in encoders:
-        # ``own`` learns from the catalogue, so one name stands for another encoder on every set.
-        kept = cache and encoder != "own"
-        store = EncodingCache(cache_folder() / "encodings", encoder, env.encoder(encoder).dim) if kept else None
+        coder = env.encoder(encoder)
+        store = EncodingCache(cache_folder() / "encodings", cache_name(coder), coder.dim) if cache else None
         fill(env, encoder, cache=store, progress=report)
         env.engine.save_vectors(encoder)
     return Place(name=dataset.name, items=items, env=env, judged=judged, own=judged, is_own=True)

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECORD|FOLDER]...", help="Such as ranking.fusion, ranking, a file.")
+        list[str] | None, typer.Argument(metavar="RECORD|FOLDER", help="Such as ranking.fusion, ranking, a file.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also records that take 5 minutes or longer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one object a figure.")] = False,
 ) -> None:
-    """Run records: OK, OKish, FAIL or SKIPPED for each figure.  Exits with 1 when one fails.
+    """Run records and say which figures hold: OK, OKish, FAIL or SKIPPED.
+
+    Exits with 1 when one fails.
 
     Example:  aisle bench ranking.fusion
     """

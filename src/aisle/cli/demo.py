@@ -27,14 +27,14 @@ def demo(
         bool, typer.Option("--check", help="Do it all once without staying up; exit 1 on failure.")
     ] = False,
     items: Annotated[int, typer.Option(min=200, help="Number of products.")] = 2500,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     into: Annotated[
         Path | None, typer.Option("--into", metavar="SHOP", help="Keep the shop in this new folder.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Where the page is served.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is served; 0 takes a free port.")] = 8000,
     as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
 ) -> None:
-    """Generate a shop, index it, measure bm25 against hybrid and learned ranking, and serve the page.
+    """Generate a shop, measure three plans on it, and serve it.
 
     Example:  aisle demo --check
     """

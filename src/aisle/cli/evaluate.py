@@ -20,7 +20,7 @@ METRICS = ("ndcg@10", "recall@100", "mrr", "judged@10")
 
 def evaluate(
     shop: Annotated[
-        Path | None, typer.Argument(metavar="[SHOP]", help="Folder of the shop; leave it out with --data.")
+        Path | None, typer.Argument(metavar="SHOP", help="Folder of the shop; leave it out with --data.")
     ] = None,
     plan: Annotated[
         list[str] | None,
@@ -37,7 +37,8 @@ def evaluate(
         typer.Option("--data", metavar="KIND:DIR", help="A public set, such as esci:DIR; repeat to pool."),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Such as ndcg@10, recall@100, mrr; the first is primary.")
+        list[str] | None,
+        typer.Option("--metric", metavar="METRIC", help="Such as ndcg@10, recall@100, mrr; the first is primary."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -52,12 +53,12 @@ def evaluate(
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False,
 ) -> None:
-    """Measure plans on the whole catalogue and compare them query by query with the first one.
+    """Measure plans on judged queries, each against the first.
 
     Example:  aisle evaluate SHOP --plan lexical --plan hybrid
 
-    A plan that learns from judgments is measured only on queries it was not fitted on: with --folds out of fold,
-    otherwise on the shop's validation queries.
+    A plan that learns from judgments is measured on queries it was not fitted on:
+    the shop's validation queries, or with --folds every query out of fold.
     """
     from aisle.cli._console import progress
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from aisle.data.shop import Shop
 
 
 def fit(
@@ -24,7 +27,7 @@ def fit(
     into: Annotated[
         Path | None, typer.Option("--into", metavar="SHOP", help="With --data: folder of the new shop.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print versions and seconds as JSON.")] = False,
 ) -> None:
     """Fit a plan on a shop; 'aisle serve SHOP' then serves it.
@@ -64,7 +67,7 @@ def fit(
     )
 
 
-def _shop_of(data: str, into: Path):  # type: ignore[no-untyped-def]
+def _shop_of(data: str, into: Path) -> Shop:
     """A new shop with a public set's products and judgments."""
     from aisle.data.sets import open_set
     from aisle.data.shop import Shop

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aisle.core.env import Progress
     from aisle.data.ingest import IngestReport, Options
     from aisle.data.mapping import Mapping
     from aisle.data.readers import Format
@@ -23,7 +22,7 @@ KINDS = ("products", "events", "judgments")
 def ingest(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="CSV, TSV, JSON lines, JSON array or Parquet; plain, gzip or zstd."),
+        typer.Argument(metavar="FILE", help="CSV, TSV, JSON lines, JSON array or Parquet; plain, gzip or zstd."),
     ],
     into: Annotated[
         Path, typer.Option("--into", metavar="SHOP", help="Folder of the shop; made when it is not there.")
@@ -58,16 +57,12 @@ def ingest(
 ) -> None:
     """Read product files, a behaviour log or judgments into a shop.
 
-    Shows which column becomes what. Bad rows go to SHOP/quarantine with line number and reason;
+    Shows which column becomes what.  Bad rows go to SHOP/quarantine with reasons;
     when most rows are bad, the shop stays as it was.
 
-    Examples:
-
-    aisle ingest products.csv --into myshop
-
-    aisle ingest feed.jsonl.gz --into myshop --map title=product_name --map price=cost:cents --ignore margin
-
-    aisle ingest clicks.parquet --into myshop --kind events
+    Example:  aisle ingest products.csv --into myshop
+    Example:  aisle ingest feed.jsonl.gz --into myshop --map title=product_name
+    Example:  aisle ingest clicks.parquet --into myshop --kind events
     """
     from rich.console import Console
 
@@ -129,7 +124,7 @@ def _run(
                 print_mapping(console, reader.path, reader.format, reader.mapping)
         return
     if show:
-        return
+        raise SettingError(f"--show is for products; {paths[0]} would be read as {chosen}: leave --show out")
     report = _with_bars(console, as_json, chosen, paths, into, saved, options, queries, locale, split)
     if as_json:
         typer.echo(json.dumps(report.as_json()))
@@ -141,14 +136,10 @@ def _with_bars(
     console: Console, quiet: bool, kind: str, paths: list[Path], into: Path, mapping: Mapping | None, options: Options,
     queries: Path | None, locale: str | None, split: str | None,
 ) -> IngestReport:  # fmt: skip
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
+    from aisle.cli._console import progress
     from aisle.data import ingest as steps
 
-    columns = (TextColumn("{task.description:24}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with _Made(into) as shop, Bars(*columns, console=console, disable=quiet, transient=True) as bars:
-        report = _reporter(bars)
+    with _Made(into) as shop, progress(quiet=quiet) as report:
         if kind == "events":
             return steps.ingest_events(paths, shop, progress=report)
         if kind == "judgments":
@@ -162,7 +153,7 @@ def _with_bars(
 
         def mapped(path: Path, form: Format, found: Mapping) -> None:
             if not quiet:
-                print_mapping(bars.console, path, form, found)
+                print_mapping(console, path, form, found)
 
         return steps.ingest(paths, shop, mapping, options=options, progress=report, on_mapping=mapped)
 
@@ -184,17 +175,6 @@ class _Made:
             import shutil
 
             shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _reporter(bars: Any) -> Progress:
-    tasks: dict[str, Any] = {}
-
-    def report(task: str, done: int, total: int | None) -> None:
-        if task not in tasks:
-            tasks[task] = bars.add_task(task, total=total)
-        bars.update(tasks[task], completed=done, total=total)
-
-    return report
 
 
 def _saved_mapping(path: Path | None) -> Mapping | None:
@@ -233,9 +213,9 @@ def print_mapping(console: Console, path: Path, form: Format, mapping: Mapping) 
 
 def print_report(console: Console, report: IngestReport, into: Path) -> None:
     """What was taken, what was not and why, and the next command."""
-    rate = report.rows / max(report.seconds, 1e-9)
+    rate = f" ({report.rows / report.seconds:,.0f} a second)" if report.seconds >= 0.1 else ""
     console.print(
-        f"[green]{report.rows:,} {report.kind}[/green] in {report.seconds:.1f} s ({rate:,.0f} a second) into {_plain(str(into))}",
+        f"[green]{report.rows:,} {report.kind}[/green] in {report.seconds:.1f} s{rate} into {_plain(str(into))}",
         highlight=False,
     )
     if report.quarantined:

@@ -15,34 +15,28 @@ if TYPE_CHECKING:
 
 def search(
     shop: Annotated[Path, typer.Argument(metavar="SHOP", help="Folder of the shop.")],
-    query: Annotated[str, typer.Argument(help="What a shopper would type.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What a shopper would type; '' for the feed.")],
     plan: Annotated[str, typer.Option("--plan", help="A recipe, a method or a plan file.")] = "lexical",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one setting of the plan.")
     ] = None,
     filters: Annotated[str, typer.Option("--filter", help="""JSON, such as '{"brand": ["Acme"]}'.""")] = "",
     sort: Annotated[str, typer.Option("--sort", help="A column, '-' in front for descending.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="Rows to print.")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each item stands where it does.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page as JSON.")] = False,
 ) -> None:
     """Search a shop and print the page.
 
-    Example:  aisle search SHOP "red dress" --filter '{"price_cents": {"high": 5000}}'
+    Example:  aisle search SHOP "red dress" --filter '{"brand": ["Acme"]}'
     """
-    from aisle.cli._console import plan_named, progress
-    from aisle.core.errors import SettingError
+    from aisle.cli._console import json_filter, plan_named, progress
     from aisle.core.filters import Sort, parse_filter
     from aisle.core.requests import Requests
     from aisle.data.shop import Shop
     from aisle.recipes.environment import encode_items, open_env
 
-    try:
-        wanted = json.loads(filters) if filters else None
-    except ValueError as error:
-        raise SettingError(
-            f'--filter {filters!r} is not JSON ({error}); write for example \'{{"brand": ["Acme"]}}\''
-        ) from None
+    wanted, order = parse_filter(json_filter(filters)), Sort.parse(sort)
     opened = Shop.open(shop)
     chosen = plan_named(plan, settings or ())
     with progress(quiet=as_json) as report:
@@ -50,7 +44,7 @@ def search(
         for encoder in sorted(chosen.encoders()):
             encode_items(env, opened, encoder, progress=report)
         funnel = chosen.fit(opened.view(), env)
-    requests = Requests.make([query], filters=parse_filter(wanted), sort=Sort.parse(sort), limit=limit)
+    requests = Requests.make([query], filters=wanted, sort=order, limit=limit)
     page = funnel.serve(requests, strict=True)
     reasons = funnel.explain(requests, page.lists) if explain else None
     rows = _rows(env, page.lists)
@@ -82,16 +76,23 @@ def _rows(env: Env, lists: ItemLists) -> list[dict[str, Any]]:
 
 def _print(rows: list[dict[str, Any]], total: int, suggestion: str | None) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     if suggestion:
-        console.print(f"did you mean [bold]{suggestion}[/bold]?")
-    table = Table("", "item", "title", "brand", "price", box=None, pad_edge=False, header_style="bold")
+        console.print(f"did you mean [bold]{escape(suggestion)}[/bold]?")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("item", no_wrap=True)
+    table.add_column("title", no_wrap=True)
+    table.add_column("brand", no_wrap=True, max_width=20)
+    table.add_column("price", justify="right", no_wrap=True)
     for place, row in enumerate(rows, 1):
         price = "" if row["price_cents"] is None else f"{row['price_cents'] / 100:,.2f}"
-        table.add_row(str(place), row["item_id"], row["title"][:80], row["brand"], price)
+        table.add_row(str(place), *map(escape, (row["item_id"], row["title"], row["brand"])), price)
         for words in row.get("why", ()):
-            table.add_row("", "", f"[dim]{words}[/dim]")
-    console.print(table)
-    console.print(f"[dim]{total} found[/dim]")
+            table.add_row("", "", f"[dim]{escape(words)}[/dim]")
+    if rows:
+        console.print(table)
+    console.print(f"[dim]{total:,} found[/dim]")

@@ -19,7 +19,9 @@ class Images(StrEnum):
 
 def serve(
     target: Annotated[Path, typer.Argument(metavar="SHOP|FILE", help="A shop's folder, or a file of products.")],
-    plan: Annotated[str | None, typer.Option(help="What to serve in the end: lexical, hybrid, ...")] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="PLAN", help="What to serve in the end: lexical, hybrid, ...")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     into: Annotated[
@@ -30,7 +32,12 @@ def serve(
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of sentences.")] = False,
 ) -> None:
-    """Serve a page to search in, and a JSON API.  Words first, within seconds; meaning follows in the background."""
+    """Serve a page to search in, and a JSON API.
+
+    Words first, within seconds; meaning follows in the background.
+
+    Example:  aisle serve products.csv
+    """
     # One compute thread for requests and one for encoding: read when the libraries load, so it is set before.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")

@@ -17,7 +17,7 @@ def simulate(
     gap: Annotated[float, typer.Option(min=0, max=1, help="How far shoppers' words are from sellers'.")] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Generate a shop: products with pictures, days of behaviour, graded queries.
+    """Generate a shop: products, days of behaviour, graded queries.
 
     Example:  aisle simulate --items 2500 --days 7 --seed 0 --into shop
     """

@@ -17,6 +17,8 @@ class Encoder(Protocol):
 
     name: str
     dim: int
+    revision: str
+    """Another one whenever the same text would get another vector: kept encodings are told apart by it."""
 
     def encode(self, texts: Sequence[str]) -> Array:
         """float32[N, D], rows of length 1 (0 for an empty text)."""

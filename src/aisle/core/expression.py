@@ -29,6 +29,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "nan_to": lambda column, value: np.where(np.isnan(column), value, column),
 }
+LARGEST = float(np.finfo(np.float32).max)
 _ARGUMENTS = {"minimum": 2, "maximum": 2, "where": 3, "nan_to": 2}
 """How many arguments a function takes, where it is not one."""
 
@@ -37,7 +38,7 @@ def parse(text: str) -> ast.expr:
     """The checked tree of an expression.  Raises SettingError for anything but numbers, columns, + - * / ** and functions."""
     try:
         tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError):
         raise SettingError(
             f"{text!r} is not an expression; write arithmetic over columns, such as 'ctr * relevance'"
         ) from None
@@ -56,6 +57,8 @@ def _check(node: ast.AST, text: str) -> None:
     elif isinstance(node, ast.Constant):
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
             raise SettingError(f"{text!r} holds {node.value!r}; only numbers and column names are allowed")
+        if abs(node.value) > LARGEST:
+            raise SettingError(f"{text[:80]!r} holds a number beyond 3.4e38, the largest that a column can hold")
     elif not isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Name, ast.Load, ast.USub, *_BINARY)):
         raise SettingError(
             f"{text!r} holds {type(node).__name__}; only numbers, columns, + - * / ** and functions are allowed"
@@ -68,8 +71,12 @@ def columns_of(text: str) -> set[str]:
 
 
 def evaluate(text: str, columns: Mapping[str, Array], num_rows: int) -> Array:
-    """float32[N] value of the expression.  Raises UnknownName (from ``columns``) for a column that is not there."""
-    value = _value(parse(text), columns)
+    """float32[N] value of the expression; log(0) is -inf and 0 / 0 is NaN, without a warning.
+
+    Raises UnknownName (from ``columns``) for a column that is not there.
+    """
+    with np.errstate(all="ignore"):
+        value = _value(parse(text), columns)
     return np.broadcast_to(np.asarray(value, np.float32), (num_rows,))
 
 

@@ -135,7 +135,12 @@ class Requests:
 
         def full(value: Any, dtype: type, default: Any) -> Array:
             value = default if value is None else value
-            return np.ascontiguousarray(np.broadcast_to(np.asarray(value, dtype), (q,)))
+            values: Array = np.asarray(value, dtype)
+            if values.shape not in ((), (q,)):
+                raise ContractError(
+                    f"{q} requests came with values of shape {values.shape}; give one a request, or one for all"
+                )
+            return np.ascontiguousarray(np.broadcast_to(values, (q,)))
 
         def each(value: Any, kind: type | tuple[type, ...] | None = None) -> tuple[Any, ...]:
             return tuple(value) if isinstance(value, list | tuple) else (value,) * q

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aisle.core.env import Env, Progress
+from aisle.core.env import Encoder, Env, Progress
 from aisle.core.errors import UnknownName
 from aisle.core.lists import Array
 from aisle.core.shop import Items
@@ -124,12 +124,12 @@ class EncodingCache:
 
 def file_name(encoder: str) -> str:
     """The encoder's name as the name of a file: a path is shortened and told apart by its hash."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", encoder).strip("-")
+    plain = re.sub(r"[^A-Za-z0-9_.@-]+", "-", encoder).strip("-")
     return (
         plain if plain == encoder else f"{plain[-40:]}-{hashlib.blake2b(encoder.encode(), digest_size=4).hexdigest()}"
     )
 
 
-def cache_name(encoder: str, generation: int) -> str:
-    """The encoder that learns from the shop's own text is another one in each generation: kept apart."""
-    return f"own-{generation}" if encoder == "own" else encoder
+def cache_name(coder: Encoder) -> str:
+    """The encoder and its revision: an encoder that changed never meets what the old one encoded."""
+    return f"{coder.name}@{coder.revision}"

@@ -38,7 +38,7 @@ class Fusion(Method):
     kind: Literal["share", "standardised", "rrf"] = "standardised"
     k: float = 60.0
     feedback: int = 0
-    feedback_weight: float = 0.25
+    feedback_weight: float = 0.4
     feedback_encoder: str = "minilm"
 
     @property

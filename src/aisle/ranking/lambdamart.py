@@ -102,6 +102,11 @@ class LambdaMart(Method):
                 "lambdamart learns from graded queries and this shop has none; add some with 'aisle ingest FILE --into SHOP'"
             )
         train = self._table(judged, env, given)
+        if not len(train.grade):
+            raise DataError(
+                f"none of the {len(judged)} graded queries finds a candidate, so there is nothing to learn from; "
+                "check that the judgments speak of this catalogue"
+            )
         validation = shop.judgments("validation")
         held_out = self._table(validation, env, given) if len(validation.lists.item) else None
         return LambdaMartStage(self, env, self._boosted(train, held_out, judged.gains, env.seed))
@@ -148,7 +153,7 @@ class LambdaMart(Method):
         }
         data = train.dataset(self.feature_names())
         watched = (
-            [held_out.dataset(self.feature_names(), data)] if held_out is not None and held_out.grade.max() > 0 else []
+            [held_out.dataset(self.feature_names(), data)] if held_out is not None and held_out.grade.any() else []
         )
         stop = [lgb.early_stopping(50, verbose=False)] if watched else []
         model = lgb.train(settings, data, self.trees, valid_sets=watched, callbacks=stop)

@@ -51,7 +51,7 @@ def encode_items(env: Env, shop: Shop, encoder: str, *, progress: Progress = sil
     """Give every live item a vector of this encoder, and keep the index and the encodings in the shop's folder."""
     if not len(missing_rows(env, encoder)):
         return
-    name = cache_name(encoder, env.engine.generation)
-    cache = EncodingCache(shop.folder / "cache" / "encodings", name, env.encoder(encoder).dim)
+    coder = env.encoder(encoder)
+    cache = EncodingCache(shop.folder / "cache" / "encodings", cache_name(coder), coder.dim)
     fill(env, encoder, cache=cache, progress=progress)
     env.engine.save_vectors(encoder)

@@ -52,6 +52,7 @@ def requests_of(active: Active, asked: SearchIn, anchor: int | None = None) -> R
         offset=cursor.offset if cursor else asked.offset,
         limit=asked.limit,
         locale=asked.locale,
+        history=active.history(hashed(asked.user)),
         deadline_s=float("inf") if asked.deadline_ms is None else monotonic() + asked.deadline_ms / 1e3,
     )
 

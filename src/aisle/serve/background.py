@@ -78,9 +78,8 @@ def encode_shop(shop: Shop, env: Env, encoder: str, told: Encoding, pause: Calla
     told.begin(encoder, len(rows))
     if not len(rows):
         return True
-    cache = PatientCache(
-        shop.folder / "cache" / "encodings", cache_name(encoder, shop.generation), env.encoder(encoder).dim, told, pause
-    )
+    coder = env.encoder(encoder)
+    cache = PatientCache(shop.folder / "cache" / "encodings", cache_name(coder), coder.dim, told, pause)
     try:
         fill(env, encoder, cache=cache)
     except Stopped:

@@ -16,7 +16,9 @@ from time import monotonic
 import numpy as np
 
 from aisle.core.errors import AisleError
+from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
+from aisle.core.shop import ShopView
 from aisle.data.shop import Shop
 from aisle.funnel import Funnel
 from aisle.funnel.guard import Guard
@@ -37,10 +39,17 @@ def best_plan() -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Active:
-    """What answers right now."""
+    """What answers right now; ``view``: the log that users' histories are taken from."""
 
     funnel: Funnel
     plan_name: str
+    view: ShopView | None = None
+
+    def history(self, user: int) -> ItemLists | None:
+        """One list: what the user did so far, as the log of this shop knew it when it was opened.  None: unknown."""
+        if user < 0 or self.view is None:
+            return None
+        return self.view.histories(np.array([user]), float("inf"))
 
 
 def warmed(funnel: Funnel) -> Funnel:
@@ -191,7 +200,7 @@ class LiveShop:
         self.env = open_env(self.shop, seed=self.seed)
         self.view = self.shop.view()
         first = FIRST_PLAN if self.vectors else self.plan
-        self.swap(Active(plan(first).fit(self.view, self.env), first))
+        self.swap(Active(plan(first).fit(self.view, self.env), first, self.view))
         self._say("collecting suggestions")
         self.completer = completer(self.env.engine.items)
 
@@ -212,7 +221,7 @@ class LiveShop:
         funnel = load(self.shop, version, self.env) if version else plan(self.plan).fit(self.view, self.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
-            self.swap(Active(funnel, f"funnel {version}" if version else self.plan))
+            self.swap(Active(funnel, f"funnel {version}" if version else self.plan, self.view))
             self._encoding.state = "done"
 
     def _encoders_of(self, version: str) -> list[str]:

@@ -23,6 +23,8 @@ from aisle.core.state import file_hash
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 128
 BATCH_TOKENS = 4096
+ARITHMETIC = 2
+"""Counted up whenever this file computes another vector from the same weights and text."""
 
 
 class Layer(nn.Module):
@@ -70,11 +72,14 @@ class Bert(nn.Module):
 
 
 class BertEncoder:
-    """Texts to unit vectors (Encoder).  ``dtype`` float32 or bfloat16 for the matrix products."""
+    """Texts to unit vectors (Encoder).  weights: hash of the weights. dtype: float32 or bfloat16 for the matrix products."""
 
-    def __init__(self, name: str, module: Bert, tokenizer: Any, *, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, name: str, module: Bert, tokenizer: Any, *, weights: str = "", dtype: torch.dtype | None = None
+    ) -> None:
         self.name, self.dim = name, int(module.norm.weight.shape[0])
         self.dtype = dtype or best_dtype()
+        self.revision = f"{weights[:12]}-{str(self.dtype).removeprefix('torch.')}-{ARITHMETIC}"
         self._module = module.eval()
         for part in module.modules():
             if isinstance(part, nn.Linear):
@@ -151,7 +156,7 @@ def load_folder(folder: Path, name: str, *, dtype: torch.dtype | None = None) ->
     tokenizer.no_padding()
     module = Bert(config)
     module.load_state_dict(_renamed(load_file(folder / "model.safetensors"), config["num_hidden_layers"]))
-    return BertEncoder(name, module, tokenizer, dtype=dtype)
+    return BertEncoder(name, module, tokenizer, weights=file_hash(folder / "model.safetensors"), dtype=dtype)
 
 
 def _renamed(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ Legend: N texts, F features, D width.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ class OwnEncoder:
 
     def __init__(self, features: dict[str, int], idf_F: Array, project_FD: Array) -> None:
         self.name, self.dim = "own", int(project_FD.shape[1])
+        self.revision = hashlib.blake2b(
+            project_FD.astype(np.float16).tobytes() + idf_F.tobytes(), digest_size=6
+        ).hexdigest()
         self._features, self._idf_F, self._project_FD = features, idf_F, project_FD.astype(np.float32)
 
     def encode(self, texts: Sequence[str]) -> Array:
