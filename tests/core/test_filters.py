@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aisle.core.errors import SettingError
@@ -48,6 +48,7 @@ def holds(filter, record):
 
 
 @given(FILTERS, st.lists(RECORDS, min_size=4, max_size=8))
+@example(And((And(()),)), [{}])
 @settings(max_examples=150, deadline=None)
 def test_json_round_trip_means_the_same(filter, records):
     again = parse_filter(json.loads(json.dumps(to_json(filter))))

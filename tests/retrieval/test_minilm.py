@@ -79,7 +79,7 @@ def test_a_row_without_a_vector_scores_0_and_is_encoded_by_the_next_fit(view, en
     bigger.engine.put_vectors("own", rows, env.engine.vectors("own").vectors(rows))
     new = ItemLists(np.array([40, 41], np.int32), np.array([0, 2]))
     requests = asked(bigger, ["lamp"])
-    assert MiniLmStage(bigger, "own").score(requests, new)["score"].tolist() == [0, 0]
+    assert MiniLmStage(bigger, MiniLm(encoder="own")).score(requests, new)["score"].tolist() == [0, 0]
     refitted = MiniLm(encoder="own").fit(view, bigger)
     assert (np.abs(refitted.score(requests, new)["score"]) > 0).any()
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from aisle.core.errors import SettingError
+from aisle.core.errors import DataError, SettingError
 from aisle.data.shop import Shop
 from aisle.nn.encoders.own import OwnEncoder
 from aisle.recipes import plan
@@ -24,6 +24,7 @@ from aisle.serve.app import create_app
 from aisle.serve.inbox import Inbox
 from aisle.serve.live import Active, LiveShop
 from aisle.serve.target import open_target
+from aisle.simulate.world import simulate
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def shop(tmp_path: Path, shop_folder: Path) -> Shop:
     """The shop of the other tests without its encodings and vectors."""
     import shutil
 
-    shutil.copytree(shop_folder, tmp_path / "shop", ignore=shutil.ignore_patterns("cache", "vectors", "inbox.jsonl"))
+    shutil.copytree(shop_folder, tmp_path / "shop", ignore=shutil.ignore_patterns("cache", "vectors", "log.sqlite*"))
     return Shop.open(tmp_path / "shop")
 
 
@@ -113,10 +114,47 @@ def test_a_saved_funnel_is_served(shop: Shop) -> None:
     from aisle.recipes.environment import open_env
 
     version = save(plan("lexical").fit(shop.view(), open_env(shop)), shop)
-    shop.point(funnel=version)
+    shop.point(funnel=version, plan="lexical")
     live = LiveShop(shop.folder).start()
     live.wait_settled(60)
-    assert live.status().plan == f"funnel {version}"
+    assert live.status().plan == f"lexical ({version})"
+    assert live.status().notice is None
+    live.close()
+
+
+def test_a_funnel_of_an_older_catalogue_is_passed_over_and_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aisle.funnel.storing import save
+    from aisle.recipes.environment import open_env
+    from aisle.serve import live as lives
+
+    monkeypatch.setattr(lives, "best_plan", lambda: "hybrid_own")
+    version = save(plan("lexical").fit(shop.view(), open_env(shop)), shop)
+    shop.point(funnel=version, plan="learned")
+    shop.write_generation([shop.items().table])
+    live = LiveShop(shop.folder).start()
+    live.wait_settled(60)
+    status = live.status()
+    assert status.error is None
+    assert status.plan == "hybrid_own"
+    assert f"aisle fit {shop.folder} learned" in (status.notice or "")
+    live.close()
+
+
+def test_a_user_with_a_past_gets_a_feed_of_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    simulate(folder, 300, 2, 0)
+    log = Shop.open(folder).events()
+    ordered = [u for u, a in zip(log["user_id"].to_pylist(), log["action"].to_pylist(), strict=True) if a == "order"]
+    user = max(set(ordered), key=ordered.count)
+    live = LiveShop(folder, vectors=False).start()
+    assert live.wait_ready(60)
+    client = TestClient(create_app(live))
+
+    def feed(user: str) -> list[str]:
+        return [item["id"] for item in client.get("/api/search", params={"user": user}).json()["items"]]
+
+    assert feed(user) != feed("")
+    assert feed("nobody") == feed("")
     live.close()
 
 
@@ -153,16 +191,18 @@ def test_a_half_made_shop_is_made_again(tmp_path: Path, monkeypatch: pytest.Monk
     assert open_target(file, None, lambda _: None).items().num_rows == 2
 
 
-def test_an_inbox_cuts_off_a_half_written_record(tmp_path: Path) -> None:
-    path = tmp_path / "events" / "inbox.jsonl"
-    inbox = Inbox(path)
-    inbox.append([{"action": "click", "item_id": "ä"}, {"action": "cart", "item_id": "b"}])
+def test_an_inbox_keeps_its_events_and_stands_alone(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path / "log.sqlite")
+    events = [{"time_s": 1.0, "action": "click", "item_id": "ä"}, {"time_s": 2.0, "action": "cart", "item_id": "b"}]
+    assert inbox.append(events) == 2
+    with pytest.raises(DataError, match="another writer"):
+        Inbox(tmp_path / "log.sqlite")
+    with pytest.raises(DataError, match="steal"):
+        inbox.append([{"time_s": 3.0, "action": "steal"}])
     inbox.close()
-    with path.open("ab") as file:
-        file.write(b'{"action":"order","item')
-    again = Inbox(path)
+    again = Inbox(tmp_path / "log.sqlite")
     assert again.count == 2
-    again.append([{"action": "order", "item_id": "c"}])
+    again.append([{"time_s": 4.0, "action": "order", "item_id": "c"}])
     assert [r["item_id"] for r in again.read()] == ["ä", "b", "c"]
     again.close()
 

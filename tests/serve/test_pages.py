@@ -8,7 +8,9 @@ from urllib.parse import quote
 import pytest
 from starlette.testclient import TestClient
 
+from aisle.serve.address import Address
 from aisle.serve.app import create_app
+from aisle.serve.facets import facets_of
 from aisle.serve.live import LiveShop
 
 NASTY_ID = 'a/b "c"?<d>&e=1#f'
@@ -69,9 +71,9 @@ def test_no_asset_comes_from_elsewhere(client: TestClient) -> None:
 
 
 def test_pages_by_address_walk_the_list_without_repeats(client: TestClient) -> None:
-    total = client.get("/api/search", params={"q": "red"}).json()["total"]
+    total = client.get("/api/search", params={"q": "kettle shoes dress red"}).json()["total"]
     seen: list[str] = []
-    path: str | None = "/?q=red"
+    path: str | None = "/?q=kettle+shoes+dress+red"
     while path:
         text = client.get(path).text
         seen += cards(text)
@@ -149,3 +151,12 @@ def test_remote_pictures_load_only_when_asked_for(live: LiveShop, client: TestCl
     assert "https:" not in client.get("/").headers["content-security-policy"]
     remote = TestClient(create_app(live, remote_images=True))
     assert "https:" in remote.get("/").headers["content-security-policy"]
+
+
+def test_a_field_that_hardly_any_product_has_is_no_facet() -> None:
+    def values(*counts: int) -> dict[str, object]:
+        return {"kind": "values", "values": [{"value": f"v{n}", "count": c} for n, c in enumerate(counts)]}
+
+    found = {"brand": values(60, 40), "width": values(1, 1)}
+    assert [f.field for f in facets_of(found, Address(), 100)] == ["brand"]
+    assert [f.field for f in facets_of(found, Address(values={"width": ("v0",)}), 100)] == ["brand", "width"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
@@ -18,6 +17,9 @@ from aisle.cli.methods import methods
 from aisle.cli.search import search
 from aisle.cli.serve import serve
 from aisle.cli.simulate import simulate
+
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 app = typer.Typer(
     name="aisle",
@@ -63,13 +65,6 @@ def run(args: list[str]) -> int:
     try:
         # Not standalone: usage errors arrive here as exceptions and become one line like every other error.
         code = app(args, standalone_mode=False, prog_name="aisle")
-    except (KeyboardInterrupt, typer.Abort):
-        print("stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe has enough; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (AisleError, OSError) as error:
         print(in_words(error), file=sys.stderr)
         return 2
@@ -81,6 +76,8 @@ def run(args: list[str]) -> int:
             print(f"error: {message}", file=sys.stderr)
             return 2
         return 0  # "aisle" alone has printed its help
+    if code == STOPPED:
+        print("stopped", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

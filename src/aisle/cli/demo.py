@@ -40,6 +40,10 @@ def demo(
     """
     from tempfile import TemporaryDirectory
 
+    if not check:
+        from aisle.serve.running import check_free
+
+        check_free("127.0.0.1", port)
     with TemporaryDirectory(prefix="aisle-demo-") as scratch:
         shop, experiment = _prepared(into or Path(scratch) / "shop", items, seed, as_json)
         if not check:
@@ -91,7 +95,7 @@ def _measured(shop: Shop, env: Env, report: Progress) -> Experiment:
     view = shop.view()
     plans = {"lexical": recipes.lexical(), "hybrid": recipes.hybrid(encoder), "learned": recipes.learned(encoder)}
     fitted = {name: plan.fit(view, env) for name, plan in plans.items()}
-    shop.point(funnel=funnels.save(fitted["learned"], shop))
+    shop.point(funnel=funnels.save(fitted["learned"], shop), plan="learned")
     return run(fitted, None, view.judgments("validation"), (METRIC, "recall@100", "judged@10"), progress=report)
 
 

@@ -56,7 +56,7 @@ def fit(
             encode_items(env, opened, encoder, progress=report)
         fitted = funnels.fit(chosen, opened.view(), env, stages=funnels.StoredStages(opened))
         version = funnels.save(fitted, opened)
-    opened.point(funnel=version)
+    opened.point(funnel=version, plan=name)
     stages = {slot: stage.version for slot, stage in fitted.fitted.items()}
     seconds = round(perf_counter() - start, 2)
     if as_json:

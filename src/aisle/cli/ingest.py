@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -139,7 +141,7 @@ def _with_bars(
     from aisle.cli._console import progress
     from aisle.data import ingest as steps
 
-    with _Made(into) as shop, progress(quiet=quiet) as report:
+    with _made(into) as shop, progress(quiet=quiet) as report:
         if kind == "events":
             return steps.ingest_events(paths, shop, progress=report)
         if kind == "judgments":
@@ -158,23 +160,20 @@ def _with_bars(
         return steps.ingest(paths, shop, mapping, options=options, progress=report, on_mapping=mapped)
 
 
-class _Made:
-    """The shop of a folder; one made for this command is taken away again when the command fails."""
+@contextmanager
+def _made(folder: Path) -> Iterator[Shop]:
+    """The shop of a folder; one made for this command is taken away again when the command fails or is stopped."""
+    from aisle.data.shop import Shop
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> Shop:
-        from aisle.data.shop import Shop
-
-        self.made = not self.folder.exists()
-        return Shop.at(self.folder)
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None and self.made:
+    is_new = not folder.exists()
+    try:
+        yield Shop.at(folder)
+    except BaseException:
+        if is_new:
             import shutil
 
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _saved_mapping(path: Path | None) -> Mapping | None:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from aisle.core.env import Env
     from aisle.core.lists import ItemLists
 
+BRAND = 20
+"""Widest brand that is printed whole."""
+
 
 def search(
     shop: Annotated[Path, typer.Argument(metavar="SHOP", help="Folder of the shop.")],
@@ -82,11 +85,11 @@ def _print(rows: list[dict[str, Any]], total: int, suggestion: str | None) -> No
     console = Console()
     if suggestion:
         console.print(f"did you mean [bold]{escape(suggestion)}[/bold]?")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("", justify="right")
-    table.add_column("item", no_wrap=True)
-    table.add_column("title", no_wrap=True)
-    table.add_column("brand", no_wrap=True, max_width=20)
+    table = Table("", "item", box=None, pad_edge=False, header_style="bold")
+    # Titles give way on a narrow terminal; ids, brands and prices stay whole.
+    others = max((len(row["item_id"]) + min(len(row["brand"]), BRAND) for row in rows), default=0)
+    table.add_column("title", no_wrap=True, max_width=max(console.width - others - 20, 20))
+    table.add_column("brand", no_wrap=True, max_width=BRAND)
     table.add_column("price", justify="right", no_wrap=True)
     for place, row in enumerate(rows, 1):
         price = "" if row["price_cents"] is None else f"{row['price_cents'] / 100:,.2f}"

@@ -72,10 +72,10 @@ class Sort:
 
 
 def conjuncts(filter: Filter | None) -> tuple[Filter, ...]:
-    """The parts that must all hold."""
+    """The parts that must all hold, none of them a conjunction itself."""
     if filter is None:
         return ()
-    return filter.parts if isinstance(filter, And) else (filter,)
+    return tuple(c for part in filter.parts for c in conjuncts(part)) if isinstance(filter, And) else (filter,)
 
 
 def both(*filters: Filter | None) -> Filter | None:
@@ -113,7 +113,7 @@ def parse_filter(value: Mapping[str, Any] | None) -> Filter | None:
     if not value:
         return None
     if not isinstance(value, Mapping):
-        raise SettingError(f"a filter is {value!r}; give an object, such as {{'brand': ['A']}}")
+        raise SettingError(f'a filter is {value!r}; give an object, such as {{"brand": ["A"]}}')
     parts: list[Filter | None] = []
     for name, want in value.items():
         if name in ("any", "all"):

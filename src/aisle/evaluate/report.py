@@ -26,12 +26,13 @@ def report(experiment: Experiment, baseline: str | None = None) -> Table:
     caption = _caption(experiment, other, level)
     table = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False, collapse_padding=True)
     table.add_column("plan", overflow="fold")
-    for name in ("mean", level, f"- {other}", level, "p", "n", "ms"):
+    compared = ("- " + other, level, "p") if len(experiment.plans) > 1 else ()
+    for name in ("mean", level, *compared, "n", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for metric in experiment.metrics:
         table.add_row(metric, style="bold")
         for line in _lines(experiment, metric, other):
-            table.add_row(*line)
+            table.add_row(*line if compared else [*line[:3], *line[6:]])
     return table
 
 
@@ -61,9 +62,10 @@ def _lines(experiment: Experiment, metric: str, other: str) -> list[list[str]]:
 
 def _caption(experiment: Experiment, other: str, level: str) -> str:
     primary = experiment.metrics[0] if experiment.metrics else ""
-    lines = [
-        f"* the {level} interval of the paired difference to {other} excludes 0 ({experiment.how.resamples:,} resamples)"
-    ]
+    lines = []
+    if len(experiment.plans) > 1:
+        resamples = f"{experiment.how.resamples:,} resamples"
+        lines.append(f"* the {level} interval of the paired difference to {other} excludes 0 ({resamples})")
     left_out = experiment.left_out(primary) if primary else 0
     if left_out:
         lines.append(

@@ -257,3 +257,7 @@ class WithoutQueries:
 
     def counts(self, counter: Counter, rows: Array, at_s: Array) -> Array:
         return self._shop.counts(counter, rows, at_s)
+
+    def histories(self, users: Array, at_s: Array, limit: int = 50) -> ItemLists:
+        """As in the shop: what a user did before the request is no leak of the request's own outcome."""
+        return self._shop.histories(users, at_s, limit)

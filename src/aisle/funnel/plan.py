@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -136,16 +135,25 @@ class Plan:
             raise SettingError(
                 f"{assignment!r} sets nothing{nearest(head, self.__dataclass_fields__)}; write slot.setting=value"
             )
+        if head == "depth" and not rest:
+            raise SettingError(f"{assignment!r} sets no depth; write depth.retrieve={text} or depth.rank={text}")
         if head == "depth":
             return replace(self, depth=self.depth.with_setting(f"{rest}={text}"))
         if head == "utility":
             return replace(self, utility=text)
         if head == "collapse":
-            return replace(self, collapse=json.loads(text))
+            if text not in ("true", "false"):
+                raise SettingError(f"{assignment!r} is neither yes nor no; write collapse=true or collapse=false")
+            return replace(self, collapse=text == "true")
         if head in ONE:
             return self.replace(**{head: _changed(getattr(self, head), rest, text, path)})
         name, _, rest = rest.partition(".")
         many = dict(getattr(self, head))
+        if rest and name not in many:
+            slots = [f"{head}.{known}" for known in many]
+            raise SettingError(
+                f"{assignment!r} sets a part of {head}.{name}, which is empty{nearest(f'{head}.{name}', slots)}"
+            )
         changed = _changed(many.get(name), rest, text, path)
         if changed is None:
             many.pop(name, None)

@@ -10,6 +10,9 @@ from aisle.funnel.plan import Plan
 SCENES = {"bm25": ("search", "similar"), "item_cf": ("feed", "similar"), "popular": ("feed",)}
 """Words answer a search and find look-alikes; what others did fills feeds and similar items."""
 
+LEAST = {"minilm": 0.3}
+"""Cosine below which an encoder finds nothing alike, where that is known of it."""
+
 
 def lexical() -> Plan:
     """Words alone: BM25 over weighted, stemmed fields.  No torch, ready in seconds."""
@@ -33,7 +36,11 @@ def hybrid(encoder: str = "minilm") -> Plan:
 
     words = lexical()
     return words.replace(
-        retrieval={"bm25": words.retrieval["bm25"], "minilm": MiniLm(encoder=encoder), **words.retrieval},
+        retrieval={
+            "bm25": words.retrieval["bm25"],
+            "minilm": MiniLm(encoder=encoder, least=LEAST.get(encoder, 0.0)),
+            **words.retrieval,
+        },
         ranking=Fusion(
             retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5},
             kind="share",

@@ -1,6 +1,8 @@
 """Dense retrieval with a pre-trained text encoder: nearest items to the query's embedding.
 
-score(q, i) = <e(q), e(title and brand of i)>, unit vectors.  ``encoder`` names any encoder: ``minilm`` (all-MiniLM-L6-v2),
+score(q, i) = <e(q), e(text of i)>, unit vectors.  An item counts as found where its score reaches a share of the best score in
+the whole shop, whatever the filter: nearness has no natural end, and a page filled with the least unlike helps nobody.
+  ``encoder`` names any encoder: ``minilm`` (all-MiniLM-L6-v2),
 ``own`` (trained on the shop's text, no torch), or the path of a model folder.
 """
 
@@ -9,19 +11,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from pydantic import Field
 
 from aisle.core.env import Env
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Method, State
-from aisle.core.requests import Requests
+from aisle.core.requests import Requests, RowMasks
 from aisle.core.shop import ShopView
 from aisle.nn.item_vectors import fill
 
 
 class MiniLm(Method):
-    """encoder: which shared encoder embeds queries and items."""
+    """encoder: which shared encoder embeds queries and items. share: of the shop's best score that an item must reach.
+
+    least: the score that it must reach in any case; what it means depends on the encoder.
+    """
 
     encoder: str = "minilm"
+    share: float = Field(default=0.7, ge=0, le=1)
+    least: float = 0.0
 
     @property
     def reads(self) -> frozenset[str]:
@@ -29,11 +37,11 @@ class MiniLm(Method):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> MiniLmStage:
         fill(env, self.encoder)
-        return MiniLmStage(env, self.encoder)
+        return MiniLmStage(env, self)
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> MiniLmStage:
         fill(env, self.encoder)
-        return MiniLmStage(env, self.encoder)
+        return MiniLmStage(env, self)
 
     @classmethod
     def tiny(cls) -> MiniLm:
@@ -43,14 +51,18 @@ class MiniLm(Method):
 class MiniLmStage:
     """Fitted: nothing of its own, the vectors belong to the engine."""
 
-    def __init__(self, env: Env, encoder: str) -> None:
-        self.env, self.encoder = env, encoder
+    def __init__(self, env: Env, settings: MiniLm) -> None:
+        self.env, self.settings, self.encoder = env, settings, settings.encoder
 
     def retrieve(self, requests: Requests, k: int) -> ItemLists:
-        query_QD = requests[f"emb_{self.encoder}"]
-        lists = self.env.engine.vectors(self.encoder).search(query_QD, k, requests.masks())
-        asked = np.abs(query_QD).sum(1) > 0
-        return lists.take(asked[lists.owner])
+        query_QD, index = requests[f"emb_{self.encoder}"], self.env.engine.vectors(self.encoder)
+        lists = index.search(query_QD, k, requests.masks())
+        whole_shop = RowMasks(self.env.engine.items.live[None], np.zeros(len(requests), np.int64))
+        best = index.search(query_QD, 1, whole_shop)
+        floor_Q = np.full(len(requests), np.inf, np.float32)
+        floor_Q[best.owner] = np.maximum(self.settings.share * best["score"], self.settings.least)
+        floor_Q[np.abs(query_QD).sum(1) == 0] = np.inf
+        return lists.take(lists["score"] >= floor_Q[lists.owner])
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         score = self.env.engine.vectors(self.encoder).score(requests[f"emb_{self.encoder}"], candidates)

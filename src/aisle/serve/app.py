@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from aisle import __version__
@@ -66,10 +67,20 @@ def create_app(live: LiveShop, *, remote_images: bool = False) -> FastAPI:
     app.add_middleware(SecurityHeaders, remote_images=remote_images)
     app.include_router(_api(live))
     app.include_router(_operations(live))
-    app.include_router(Pages(live, app.openapi, remote_images).router)
+    pages = Pages(live, app.openapi, remote_images)
+    app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     app.add_exception_handler(AisleError, _aisle_problem)
     app.add_exception_handler(RequestValidationError, _body_problem)
+
+    async def no_route(request: Request, error: Exception) -> Response:
+        assert isinstance(error, StarletteHTTPException)
+        problem = _http_problem(request, error)
+        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
+            return pages.problem(error.status_code, problem.error)
+        return JSONResponse(problem.model_dump(), error.status_code, headers=error.headers)
+
+    app.add_exception_handler(StarletteHTTPException, no_route)
     return app
 
 
@@ -198,9 +209,33 @@ def _aisle_problem(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(Problem(error=message, remedy=remedy or fallback).model_dump(), status)
 
 
+def _http_problem(request: Request, error: StarletteHTTPException) -> Problem:
+    """A path or verb that there is not, or a shop that is still opening, in the shape of every other problem."""
+    if error.status_code == 404:
+        return Problem(
+            error=f"there is nothing at {request.url.path[:200]}", remedy="see /docs for the paths there are"
+        )
+    if error.status_code == 405:
+        message = f"{request.url.path[:200]} does not answer {request.method}"
+        return Problem(error=message, remedy="see /docs for what it answers")
+    if error.status_code == 503:
+        return Problem(error=f"the shop is not ready: {error.detail}", remedy="ask again when /ready answers 200")
+    return Problem(error=str(error.detail), remedy="see /docs for what can be asked")
+
+
 def _body_problem(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        why = first.get("ctx", {}).get("error", "cannot be read")
+        message = f"the body is not JSON ({why} at character {first['loc'][-1]})"
+        return JSONResponse(
+            Problem(error=message, remedy="send a JSON object; see /docs for its fields").model_dump(), 400
+        )
+    if first["type"] == "model_attributes_type":
+        message = "the body is not a JSON object"
+        remedy = "send one with the header Content-Type: application/json; see /docs for its fields"
+        return JSONResponse(Problem(error=message, remedy=remedy).model_dump(), 400)
     loc = first["loc"][1:] if len(first["loc"]) > 1 and first["loc"][0] in ("body", "query", "path") else first["loc"]
     place = ".".join(str(part) for part in loc)
     message = f"{place or 'the request'}: {first['msg']}"

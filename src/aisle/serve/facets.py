@@ -11,6 +11,8 @@ from aisle.serve.address import Address, plain_number, scale_of
 
 SHOWN = 8
 MAX_VALUES = 60
+LEAST_SHARE = 0.05
+"""A field that a smaller share of the products has narrows nothing: widths of lamps among dresses."""
 NAMES = {
     "price_cents": "Price",
     "list_price_cents": "List price",
@@ -71,15 +73,22 @@ def field_name(field: str) -> str:
     return NAMES.get(field) or field.removesuffix("_cents").replace("_", " ").strip().capitalize()
 
 
-def facets_of(found: Mapping[str, Any], address: Address) -> list[Facet]:
-    """The facets worth showing, chosen ones always among them."""
-    facets = []
-    for n, (name, counts) in enumerate(found.items()):
-        facet = _range(name, counts, address) if counts.get("kind") == "range" else _values(name, counts, address)
+def facets_of(found: Mapping[str, Any], address: Address, total: int = 0) -> list[Facet]:
+    """The facets worth showing, chosen ones always among them: fields that hardly any of ``total`` products has are not."""
+    facets: list[Facet] = []
+    for name, counts in found.items():
         chosen = name in address.values or name in address.ends
+        if not chosen and _counted(counts) < LEAST_SHARE * total:
+            continue
+        facet = _range(name, counts, address) if counts.get("kind") == "range" else _values(name, counts, address)
         if facet is not None:
-            facets.append(_opened(facet, n < 5 or chosen))
+            facets.append(_opened(facet, len(facets) < 5 or chosen))
     return facets
+
+
+def _counted(counts: Mapping[str, Any]) -> int:
+    """At most how many products have the field."""
+    return sum(int(part["count"]) for part in counts.get("values") or counts.get("buckets") or ())
 
 
 def chips_of(address: Address, currency: str) -> list[Chip]:

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
 from aisle.core.errors import AisleError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
-from aisle.core.shop import ShopView
 from aisle.data.shop import Shop
+from aisle.data.view import View
 from aisle.funnel import Funnel
 from aisle.funnel.guard import Guard
 from aisle.serve.background import Encoding, Stopped, encode_shop
@@ -43,7 +44,7 @@ class Active:
 
     funnel: Funnel
     plan_name: str
-    view: ShopView | None = None
+    view: View | None = None
 
     def history(self, user: int) -> ItemLists | None:
         """One list: what the user did so far, as the log of this shop knew it when it was opened.  None: unknown."""
@@ -88,6 +89,7 @@ class LiveShop:
         self._active: Active | None = None
         self._step = "opening the shop"
         self._error: str | None = None
+        self._notice: str | None = None
         self._encoding = Encoding(state="waiting" if vectors else "off")
         self._stop = Event()
         self._first = Event()
@@ -130,6 +132,7 @@ class LiveShop:
             encoding=self._encoding.out() if shop else EncodingOut(state=self._encoding.state),
             sequence_lag=self.inbox.count if self.inbox else 0,
             error=self._error,
+            notice=self._notice,
         )
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ class LiveShop:
         from aisle.serve.target import open_target
 
         self.shop = open_target(self.target, self.into, self._say)
-        self.inbox = Inbox(self.shop.folder / "events" / "inbox.jsonl")
+        self.inbox = Inbox(self.shop.log_path)
         self._say("building the text index")
         self.env = open_env(self.shop, seed=self.seed)
         self.view = self.shop.view()
@@ -210,25 +213,47 @@ class LiveShop:
         from aisle.recipes import plan
 
         assert self.shop is not None
-        version = None if self.wanted else self.shop.pointer().get("funnel")
-        encoders = self._encoders_of(version) if version else sorted(plan(self.plan).encoders())
+        version, name = self._chosen()
+        encoders = sorted(self._record(version).get("encoders", [])) if version else sorted(plan(self.plan).encoders())
         for encoder in encoders:
             self._say(f"encoding products ({encoder})")
             if not encode_shop(self.shop, self.env, encoder, self._encoding, self._pause):
                 return
         self._encoding.state = "fitting"
-        self._say(f"loading the funnel {version}" if version else f"fitting the plan {self.plan!r}")
+        self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
         funnel = load(self.shop, version, self.env) if version else plan(self.plan).fit(self.view, self.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
-            self.swap(Active(funnel, f"funnel {version}" if version else self.plan, self.view))
+            self.swap(Active(funnel, name, self.view))
             self._encoding.state = "done"
 
-    def _encoders_of(self, version: str) -> list[str]:
-        """The encoders that a saved funnel reads.  A funnel of another generation is left to ``load`` to refuse."""
+    def _chosen(self) -> tuple[str | None, str]:
+        """(version, name) of the funnel that 'aisle fit' chose; (None, the wanted plan) when there is none to serve.
+
+        A funnel of an older catalogue is passed over: its row numbers name other items.
+        """
         assert self.shop is not None
-        path = self.shop.funnel_path(version)
-        return sorted(json.loads(path.read_text()).get("encoders", [])) if path.is_file() else []
+        pointer = self.shop.pointer()
+        version = None if self.wanted else pointer.get("funnel")
+        if version is None:
+            return None, self.plan
+        name = f"{pointer.get('plan') or 'funnel'} ({version})"
+        found = self._record(version).get("generation", self.shop.generation)
+        if found == self.shop.generation:
+            return version, name
+        self._notice = (
+            f"the plan {name} was fitted on generation {found} of the catalogue, which is at {self.shop.generation} now: "
+            f"serving {self.plan} instead; fit it again with 'aisle fit {self.shop.folder} {pointer.get('plan') or 'PLAN'}'"
+        )
+        return None, self.plan
+
+    def _record(self, version: str) -> dict[str, Any]:
+        """What a saved funnel says of itself; what cannot be read is left to ``load`` to refuse."""
+        assert self.shop is not None
+        try:
+            return dict(json.loads(self.shop.funnel_path(version).read_text()))
+        except (OSError, ValueError):
+            return {}
 
     def _pause(self) -> None:
         """Between chunks: let requests in flight go first, for a moment.  Raises Stopped when the shop is being closed."""

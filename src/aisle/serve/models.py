@@ -176,6 +176,7 @@ class ReadyOut(BaseModel):
     encoding: EncodingOut
     sequence_lag: int = Field(description="accepted events that no index has applied yet")
     error: str | None = None
+    notice: str | None = Field(None, description="what the operator should know, such as a fitted plan passed over")
 
 
 class HealthOut(BaseModel):

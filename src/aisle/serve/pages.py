@@ -110,7 +110,7 @@ class Pages:
         return {
             "address": address,
             "out": out,
-            "facets": facets_of(out.facets, address),
+            "facets": facets_of(out.facets, address, out.total),
             "chips": chips_of(address, SYMBOLS.get(currency, currency)),
             "currency": SYMBOLS.get(currency, currency),
             "num_pages": num_pages,
@@ -174,7 +174,12 @@ class Pages:
 
     def docs(self) -> HTMLResponse:
         """The API in one page; the description it is made from stands at /openapi.json."""
-        return self._render("docs.html", address=Address(), paths=self.openapi()["paths"])
+        api = self.openapi()
+        return self._render("docs.html", address=Address(), paths=api["paths"], schemas=api["components"]["schemas"])
+
+    def problem(self, status_code: int, message: str) -> HTMLResponse:
+        """A page that says what went wrong."""
+        return self._problem(status_code, message, Address())
 
     def _waiting(self, address: Address) -> HTMLResponse:
         status = self.live.status()

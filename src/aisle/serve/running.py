@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from contextlib import suppress
@@ -56,9 +57,17 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as error:
-        raise SettingError(
-            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --port"
-        ) from None
+        raise SettingError(f"cannot listen on {host} port {port} ({_why(error)}); choose another with --port") from None
+
+
+def check_free(host: str, port: int) -> None:
+    """Before long work: raises the SettingError that serving on this port would end in."""
+    _listen(host, port).close()
+
+
+def _why(error: OSError) -> str:
+    """The reason alone; the system's text of a failed bind repeats the address."""
+    return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
 
 
 def _serve(live: LiveShop, listening: socket.socket, remote_images: bool, as_json: bool) -> None:
@@ -86,7 +95,7 @@ class _Teller:
         self._start_s = monotonic()
 
     def tell(self) -> None:
-        said, plan = "", ""
+        said, plan, noticed = "", "", False
         while not self.done:
             status = self.live.status()
             if status.error and not status.ready:
@@ -101,6 +110,9 @@ class _Teller:
                 self._say(
                     "serving", words, url=self.address, plan=plan, items=status.items, generation=status.generation
                 )
+            if status.notice and not noticed:
+                noticed = True
+                self._say("notice", status.notice)
             if status.error:
                 self._say("error", f"{status.error} (serving plan {plan})")
                 return
