@@ -89,6 +89,7 @@ def test_generations_follow_each_other(shop: Shop) -> None:
         "format": 1,
         "generation": 2,
         "rows": 5000,
+        "sequence": 0,
     }
 
 

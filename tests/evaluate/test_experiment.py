@@ -14,8 +14,9 @@ from rich.console import Console
 from aisle.core.errors import ContractError, SettingError, UnknownName
 from aisle.core.requests import Requests
 from aisle.core.shop import Judgments
+from aisle.data.splits import even_folds
 from aisle.evaluate.beyond import ItemFacts
-from aisle.evaluate.experiment import query_folds, rank, run, run_folds
+from aisle.evaluate.experiment import rank, run, run_folds
 from aisle.evaluate.report import show
 from aisle.evaluate.results import Experiment
 from aisle.evaluate.significance import Resampling
@@ -145,17 +146,17 @@ def test_folds_measure_each_query_with_what_saw_the_others(view, env, judged, ex
 
 def test_folds_are_even_and_never_split_a_query():
     queries = [f"query {n}" for n in range(40)] + ["Query  7", "QUERY 8"]
-    folds = query_folds(queries, 4, seed=1)
+    folds = even_folds(queries, 4, seed=1)
     assert folds[40] == folds[7]
     assert folds[41] == folds[8]
     assert np.bincount(folds[:40]).tolist() == [10] * 4
-    np.testing.assert_array_equal(folds, query_folds(queries, 4, seed=1))
-    assert (folds != query_folds(queries, 4, seed=2)).any()
-    assert dict(zip(queries[::-1], query_folds(queries[::-1], 4, 1), strict=True)) == dict(
+    np.testing.assert_array_equal(folds, even_folds(queries, 4, seed=1))
+    assert (folds != even_folds(queries, 4, seed=2)).any()
+    assert dict(zip(queries[::-1], even_folds(queries[::-1], 4, 1), strict=True)) == dict(
         zip(queries, folds, strict=True)
     )
     with pytest.raises(SettingError, match="distinct"):
-        query_folds(["a", "A"], 2)
+        even_folds(["a", "A"], 2)
 
 
 def test_scores_are_saved_by_query(experiment, judged, tmp_path):

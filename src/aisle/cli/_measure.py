@@ -65,7 +65,7 @@ class Place:
 def of_shop(folder: Path, file: Path | None, encoders: Sequence[str], seed: int, report: Progress) -> Place:
     """A shop, measured on its own judgments or on those of a file.  Raises DataError when there are none."""
     from aisle.data.judged import judgments_of
-    from aisle.data.judgment_files import read_judgments
+    from aisle.data.reading.judgment_files import read_judgments
 
     shop = Shop.open(folder)
     items = shop.items()

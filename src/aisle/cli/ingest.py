@@ -13,9 +13,9 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from aisle.data.ingest import IngestReport, Options
-    from aisle.data.mapping import Mapping
-    from aisle.data.readers import Format
+    from aisle.data.reading.ingest import IngestReport, Options
+    from aisle.data.reading.mapping import Mapping
+    from aisle.data.reading.readers import Format
     from aisle.data.shop import Shop
 
 KINDS = ("products", "events", "judgments")
@@ -85,7 +85,7 @@ def ingest(
 
 def _options(maps: list[str] | None, ignore: list[str] | None, encoding: str | None, delimiter: str | None) -> Options:
     from aisle.core.errors import SettingError
-    from aisle.data.ingest import Options
+    from aisle.data.reading.ingest import Options
 
     if encoding:
         try:
@@ -105,7 +105,7 @@ def _run(
     queries: Path | None, locale: str | None, split: str | None, show: bool, as_json: bool,
 ) -> None:  # fmt: skip
     from aisle.core.errors import SettingError, nearest
-    from aisle.data.ingest import ProductReader, guess_kind
+    from aisle.data.reading.ingest import ProductReader, guess_kind
 
     if kind and kind not in KINDS:
         raise SettingError(f"--kind {kind!r} is none of {', '.join(KINDS)}{nearest(kind, KINDS)}")
@@ -139,7 +139,7 @@ def _with_bars(
     queries: Path | None, locale: str | None, split: str | None,
 ) -> IngestReport:  # fmt: skip
     from aisle.cli._console import progress
-    from aisle.data import ingest as steps
+    from aisle.data.reading import ingest as steps
 
     with _made(into) as shop, progress(quiet=quiet) as report:
         if kind == "events":
@@ -180,7 +180,7 @@ def _saved_mapping(path: Path | None) -> Mapping | None:
     if path is None:
         return None
     from aisle.core.errors import DataError
-    from aisle.data.mapping import Mapping
+    from aisle.data.reading.mapping import Mapping
 
     try:
         return Mapping.model_validate_json(path.read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aisle.core.bags import Bags
 from aisle.core.filters import Sort
 from aisle.core.lists import Array, ItemLists, Ragged
 from aisle.core.requests import Requests, RowMasks
@@ -142,6 +143,11 @@ class ShopView(Protocol):
         """float64[N]: the counter of ``rows[n]`` strictly before ``at_s[n]`` (never later than ``until_s``)."""
         ...
 
+    def histories(self, users: Array, at_s: Array, limit: int = 50) -> ItemLists:
+        """What each user (int64 hash) did strictly before ``at_s[u]``, oldest first, impressions left out: one list a user
+        with columns ``action`` int8 and ``time_s`` float64."""
+        ...
+
 
 class TextIndex(Protocol):
     """BM25 over weighted fields."""
@@ -197,6 +203,43 @@ class VectorIndex(Protocol):
         ...
 
 
+class SparseIndex(Protocol):
+    """Rows by the weighted terms they share with a query: the bags of learned sparse methods."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that have a bag, empty ones included."""
+        ...
+
+    def search(self, queries: Bags, k: int, masks: RowMasks) -> ItemLists:
+        """The k best allowed rows of each query, those sharing a term with it, with column ``score`` float32."""
+        ...
+
+    def score(self, queries: Bags, candidates: ItemLists) -> Array:
+        """float32[N]: what ``search`` gives these rows; 0 where no term is shared, NaN for rows without a bag."""
+        ...
+
+    def bag(self, row: int) -> Mapping[int, float]:
+        """Term to weight of a row as it is searched, overrides included, for explanations."""
+        ...
+
+    def put(self, rows: Array, bags: Bags) -> None:
+        """Store these rows' bags, in place of those they had; the next search finds them."""
+        ...
+
+    def delete(self, rows: Array) -> None:
+        """Forget these rows' bags."""
+        ...
+
+    def scale_term(self, term: int, factor: float) -> None:
+        """Multiply a term's weight in every row: 0 switches it off, 1 takes the override back."""
+        ...
+
+    def set_weight(self, row: int, term: int, weight: float | None) -> None:
+        """Give one row this weight for a term, whatever bag is put later; 0 takes the term away, None the override."""
+        ...
+
+
 class Engine(Protocol):
     """The indexes of one catalogue generation.  Answers for rows added after a stage was fitted."""
 
@@ -224,6 +267,18 @@ class Engine(Protocol):
 
     def save_vectors(self, encoder: str) -> None:
         """Keep the vectors of an encoder in the generation's folder, atomically; nothing where the engine is in memory."""
+        ...
+
+    def sparse(self, name: str) -> SparseIndex:
+        """The bags of a named model.  Raises UnknownName when none were put."""
+        ...
+
+    def put_sparse(self, name: str, rows: Array, bags: Bags) -> None:
+        """Add or replace bags of a model; its index is made with the first ones."""
+        ...
+
+    def save_sparse(self, name: str) -> None:
+        """Keep the bags of a model in the generation's folder, atomically; nothing where the engine is in memory."""
         ...
 
     def compile(self, requests: Requests) -> Requests:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from aisle.core import registry
+from aisle.core.atomic import file_hash, sync, sync_tree
 from aisle.core.env import Env
 from aisle.core.errors import GenerationError, StateError
 from aisle.core.lists import Array
@@ -82,8 +83,9 @@ def save(method: Method, stage: Any, folder: Path, *, generation: int, needs: Ma
         )
         text = json.dumps(_record(record), indent=1)
         (work / "stage.json").write_text(text)
-        sync(work)
+        sync_tree(work)
         os.replace(work, folder)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -156,19 +158,3 @@ def load(folder: Path, env: Env, given: Given = NOTHING) -> tuple[Method, Any]:
         tensors = load_file(folder / "tensors.safetensors")
     files = {name: folder / name for name in saved.hashes if name != "tensors.safetensors"}
     return method, method.restore(State(tensors, saved.values, files), env, given)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(folder: Path) -> None:
-    """Force a folder's files and names to disk."""
-    for path in [*folder.iterdir(), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

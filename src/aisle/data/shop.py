@@ -1,6 +1,6 @@
 """Shop: one shop's folder on disk.
 
-    CURRENT.json                   the pointer: format, generation, sequence, funnel; replaced atomically, always last
+    CURRENT.json                   the pointer: format, generation, sequence, funnel, plan; replaced atomically, always last
     generations/<g>/items.arrow    the catalogue, memory-mapped; ``generation.json`` and the indexes stand beside it
     events/<n>.parquet             behaviour in segments, each appended whole
     prices/<n>.parquet             the price history, likewise
@@ -9,7 +9,7 @@
     funnels/<version>.json         whole funnels
     rules/                         merchandising rules
     mapping.json                   how the shop's own columns were read
-    log.sqlite                     sequenced records; ``sequence`` in the pointer is the last one applied
+    log.sqlite                     sequenced records; ``sequence`` in the pointer is the last one that items.arrow holds
 
 A reader sees the last whole generation, whenever a writer stops.  One writer at a time.
 """
@@ -31,9 +31,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from aisle.core.atomic import sync, sync_tree, write_file, write_json
 from aisle.core.errors import DataError, StateError
 from aisle.core.shop import Judgments
-from aisle.data.atomic import sync, sync_tree, write_file, write_json
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
 from aisle.data.schema import CATALOGUE, EVENTS, JUDGMENTS, PRICES, complete
@@ -88,7 +88,10 @@ class Shop:
     # The pointer and the lock
 
     def pointer(self) -> dict[str, Any]:
-        """What is current: ``format``, ``generation``, ``sequence``, ``funnel``.  Raises StateError when unreadable."""
+        """What is current: ``format``, ``generation``, ``sequence``, ``funnel`` and its ``plan``.
+
+        Raises StateError when unreadable.
+        """
         path = self.folder / POINTER
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -141,6 +144,11 @@ class Shop:
     def generation_folder(self, generation: int | None = None) -> Path:
         return self.folder / "generations" / str(self.generation if generation is None else generation)
 
+    def base_sequence(self, generation: int | None = None) -> int:
+        """The last log record that the generation's catalogue file holds; those after it are applied on top."""
+        path = self.generation_folder(generation) / "generation.json"
+        return int(json.loads(path.read_text(encoding="utf-8")).get("sequence", 0)) if path.is_file() else 0
+
     def generations(self) -> list[int]:
         """Every whole generation on disk, oldest first."""
         names = (p.name for p in (self.folder / "generations").iterdir())
@@ -157,16 +165,22 @@ class Shop:
         return ItemTable.read(path, generation)
 
     def write_generation(
-        self, tables: Iterable[pa.Table], build: Callable[[ItemTable, Path], None] | None = None
+        self,
+        tables: Iterable[pa.Table],
+        build: Callable[[ItemTable, Path], None] | None = None,
+        *,
+        sequence: int | None = None,
     ) -> int:
         """Write a new catalogue from tables of products, batch by batch, and point to it.  Returns its number.
 
         ``build(items, folder)`` may add indexes to the folder before anyone sees it.
+        ``sequence`` is the last log record that these tables hold; None: as in the generation before.
         Raises DataError on a missing or repeated item_id; the current generation then stays.
         """
         with self.lock():
             parent = self.folder / "generations"
             self._sweep()
+            sequence = int(self.pointer()["sequence"]) if sequence is None else sequence
             generation = 1 + max([self.generation, *self.generations()])
             work = Path(mkdtemp(prefix=WRITING, dir=parent))
             try:
@@ -175,7 +189,8 @@ class Shop:
                 check_ids(items.table["item_id"])
                 if build is not None:
                     build(items, work)
-                write_json(work / "generation.json", {"format": FORMAT, "generation": generation, "rows": rows})
+                about = {"format": FORMAT, "generation": generation, "rows": rows, "sequence": sequence}
+                write_json(work / "generation.json", about)
                 work.chmod(0o755)
                 sync_tree(work)
                 os.rename(work, parent / str(generation))
@@ -183,7 +198,7 @@ class Shop:
                 shutil.rmtree(work, ignore_errors=True)
                 raise
             sync(parent)
-            self.point(generation=generation)
+            self.point(generation=generation, sequence=sequence)
             return generation
 
     def prune(self, keep: int = 2) -> list[int]:

@@ -34,14 +34,18 @@ def query_folds(queries: Sequence[str], folds: int, seed: int = 0) -> Array:
 def even_folds(queries: Sequence[str], folds: int, seed: int = 0) -> Array:
     """int64[Q]: folds of equal size (give or take one), dealt out in the order of the queries' hashes.
 
-    For small sets, where plain hashing leaves folds uneven.  Raises SettingError for fewer than 2 folds.
+    For small sets, where plain hashing leaves folds uneven.  A query asked twice (case and blanks aside) is in one fold.
+    Raises SettingError for fewer than 2 folds or fewer distinct queries than folds.
     """
     if folds < 2:
         raise SettingError(f"{folds} folds; a split needs 2 or more")
-    order = np.argsort(query_folds(queries, 2**62, seed), kind="stable")
-    out = np.empty(len(queries), np.int64)
-    out[order] = np.arange(len(queries)) % folds
-    return out
+    plain = [" ".join(q.lower().split()) for q in queries]
+    distinct = sorted(set(plain))
+    if len(distinct) < folds:
+        raise SettingError(f"{len(distinct)} distinct queries cannot fill {folds} folds; ask for fewer folds")
+    order = np.argsort(query_folds(distinct, 2**62, seed), kind="stable")
+    fold_of = {distinct[place]: n % folds for n, place in enumerate(order.tolist())}
+    return np.array([fold_of[q] for q in plain], np.int64)
 
 
 def split_judgments(judgments: Judgments, seed: int = 0) -> dict[str, Judgments]:

@@ -91,7 +91,7 @@ def run_folds(
     """Plans that are tuned or fitted on judgments: each query is measured by funnels that saw only the other folds.
 
     ``fit(judgments of the other folds)`` gives the funnels by name.  ``folds`` is their number, or int64[Q] from
-    ``query_folds``.  Metrics of the whole run (coverage and the like) have no value over folds and are refused.
+    ``even_folds``.  Metrics of the whole run (coverage and the like) have no value over folds and are refused.
     Raises SettingError for such a metric.
     """
     asked = [parse_metric(m) for m in metrics]
@@ -99,7 +99,7 @@ def run_folds(
         if metric.whole_run:
             raise SettingError(f"{metric} is one value a run and each fold is another run; measure it without folds")
     requests = Requests.make(list(judgments.query)) if requests is None else requests
-    fold_Q = query_folds(judgments.query, folds, seed) if isinstance(folds, int) else np.asarray(folds)
+    fold_Q = even_folds(judgments.query, folds, seed) if isinstance(folds, int) else np.asarray(folds)
     if not len(fold_Q) == len(requests) == len(judgments):
         raise ContractError(
             f"{len(fold_Q)} folds, {len(requests)} requests, {len(judgments)} queries; give one of each a query"
@@ -143,21 +143,6 @@ def rank(
             parts[name].append(lists.only(*({"score"} & lists.columns.keys())))
         progress("evaluate", min(start + batch, len(requests)), len(requests))
     return {name: ItemLists.concat(lists) for name, lists in parts.items()}, taken_s
-
-
-def query_folds(queries: Sequence[str], k: int, seed: int = 0) -> Array:
-    """int64[Q]: the fold of each query, 0 to k - 1, of even sizes.  A query asked twice (case and blanks aside) is in one fold.
-
-    Raises SettingError for fewer than 2 folds or fewer distinct queries than folds.
-    """
-    plain = [" ".join(q.lower().split()) for q in queries]
-    distinct = sorted(set(plain))
-    if len(distinct) < k:
-        raise SettingError(
-            f"{len(distinct)} distinct queries cannot fill {k} folds; ask for {max(len(distinct), 2)} or fewer"
-        )
-    fold_of = dict(zip(distinct, even_folds(distinct, k, seed).tolist(), strict=True))
-    return np.array([fold_of[q] for q in plain], np.int64)
 
 
 def _warm_up(funnels: Mapping[str, Funnel], requests: Requests) -> None:

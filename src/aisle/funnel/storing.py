@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from aisle.core import registry, state
+from aisle.core.atomic import write_json
 from aisle.core.env import Env
 from aisle.core.errors import GenerationError, StateError, UnknownName
 from aisle.core.lists import Array
@@ -44,12 +44,7 @@ def save(funnel: Funnel, shop: Folders) -> str:
         "plan": funnel.plan.to_json(),
         "stages": {slot: fitted.version for slot, fitted in funnel.fitted.items()},
     }
-    path = shop.funnel_path(funnel.version)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1))
-    state.sync(path.parent)
-    os.replace(part, path)
+    write_json(shop.funnel_path(funnel.version), record)
     return funnel.version
 
 

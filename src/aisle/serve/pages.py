@@ -73,7 +73,7 @@ def templates() -> Environment:
 
 def _version(name: str) -> str:
     """Address of a static file that changes with its content."""
-    from aisle.core.state import file_hash
+    from aisle.core.atomic import file_hash
 
     return f"/static/{name}?v={file_hash(HERE / 'static' / name)[:8]}"
 

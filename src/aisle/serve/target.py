@@ -39,7 +39,7 @@ def open_target(target: Path, into: Path | None, say: Callable[[str], None]) -> 
     if into is None and folder.exists():
         # Only this command writes here, and without a stamp it was stopped half way.
         shutil.rmtree(folder)
-    from aisle.data.ingest import ingest
+    from aisle.data.reading.ingest import ingest
 
     shop = Shop.at(folder)
     ingest([target], shop)

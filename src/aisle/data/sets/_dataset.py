@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from aisle.core.atomic import file_hash
 from aisle.core.errors import DataError
 from aisle.core.lists import ItemLists
 from aisle.core.shop import Judgments
@@ -90,11 +90,6 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
             except ValueError as error:
                 raise DataError(f"{path}, line {number} is no JSON ({error}); fetch the file again") from error
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_counts(folder: Path, found: Mapping[str, int], expected: Mapping[str, int]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from aisle.data.column_names import attribute_name
+from aisle.data.reading.column_names import attribute_name
 from aisle.data.schema import CATALOGUE
 from aisle.data.sets._dataset import TAG, Dataset, check_counts, check_hashes, find, judgments_table, read_jsonl
 

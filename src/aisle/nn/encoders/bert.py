@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aisle.core.atomic import file_hash
 from aisle.core.errors import AisleError, StateError
 from aisle.core.lists import Array
-from aisle.core.state import file_hash
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MAX_TOKENS = 128

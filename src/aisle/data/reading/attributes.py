@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from aisle.data.batches import Batch, flat
-from aisle.data.column_names import attribute_name
-from aisle.data.mapping import Mapping
+from aisle.data.reading.batches import Batch, flat
+from aisle.data.reading.column_names import attribute_name
+from aisle.data.reading.mapping import Mapping
 from aisle.data.schema import ATTRIBUTE
 
 _AS_WRITTEN = (

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aisle.core.errors import DataError
-from aisle.data.batches import MAX_FIELD, lines_of
-from aisle.data.event_files import records_of
-from aisle.data.readers import read_batches, sniff
+from aisle.data.reading.batches import MAX_FIELD, lines_of
+from aisle.data.reading.event_files import records_of
+from aisle.data.reading.readers import read_batches, sniff
 
 
 def read(path: Path, **options: Any) -> tuple[list[dict[str, Any]], list[tuple[int, str, str]]]:

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from aisle.core.errors import DataError
-from aisle.data.batches import Batch
-from aisle.data.column_names import plain_name
-from aisle.data.convert import parse_times, plain_text
-from aisle.data.prices import parse_numbers, price_style
-from aisle.data.quarantine import Quarantine
-from aisle.data.readers import Format, read_batches, sniff
+from aisle.data.reading.batches import Batch
+from aisle.data.reading.column_names import plain_name
+from aisle.data.reading.convert import parse_times, plain_text
+from aisle.data.reading.prices import parse_numbers, price_style
+from aisle.data.reading.quarantine import Quarantine
+from aisle.data.reading.readers import Format, read_batches, sniff
+from aisle.data.reading.ubi import ACTIONS, is_derived, is_query, row_of_event, row_of_query, table_of, texts_of
 from aisle.data.schema import EVENTS, complete
-from aisle.data.ubi import ACTIONS, is_derived, is_query, row_of_event, row_of_query, table_of, texts_of
 
 NAMES: dict[str, tuple[str, ...]] = {
     "time_s": ("time_s", "timestamp", "time", "ts", "event_time", "datetime", "date", "created_at"),

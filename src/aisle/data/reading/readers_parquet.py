@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from aisle.core.errors import DataError
-from aisle.data.batches import MAX_FIELD, Batch, Column, Reject, columns_of
+from aisle.data.reading.batches import MAX_FIELD, Batch, Column, Reject, columns_of
 
 
 def read_parquet(path: Path, reject: Reject, batch_rows: int) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aisle.data.prices import currency_of, parse_numbers, parse_prices, price_style
+from aisle.data.reading.prices import currency_of, parse_numbers, parse_prices, price_style
 
 
 @pytest.mark.parametrize(

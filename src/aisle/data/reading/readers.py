@@ -17,10 +17,10 @@ import zstandard
 from pydantic import BaseModel, ConfigDict
 
 from aisle.core.errors import DataError
-from aisle.data.batches import BATCH_ROWS, Batch, Reject
-from aisle.data.readers_csv import delimiter_of, header_of, read_delimited
-from aisle.data.readers_json import read_array, read_lines
-from aisle.data.readers_parquet import read_parquet
+from aisle.data.reading.batches import BATCH_ROWS, Batch, Reject
+from aisle.data.reading.readers_csv import delimiter_of, header_of, read_delimited
+from aisle.data.reading.readers_json import read_array, read_lines
+from aisle.data.reading.readers_parquet import read_parquet
 
 HEAD_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 20

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from aisle.core.errors import DataError, SettingError
-from aisle.data.batches import Batch, Column, columns_of
-from aisle.data.column_names import attribute_name, plain_name
-from aisle.data.infer import infer, require
-from aisle.data.ingest import ProductReader
-from aisle.data.mapping import Mapping
+from aisle.data.reading.batches import Batch, Column, columns_of
+from aisle.data.reading.column_names import attribute_name, plain_name
+from aisle.data.reading.infer import infer, require
+from aisle.data.reading.ingest import ProductReader
+from aisle.data.reading.mapping import Mapping
 
 
 def of(**columns: list[Any]) -> Mapping:

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from aisle.core.errors import DataError
-from aisle.data.batches import Batch, Column
-from aisle.data.column_names import plain_name
-from aisle.data.prices import parse_numbers
-from aisle.data.quarantine import Quarantine
-from aisle.data.readers import Format, chunks, read_batches, sniff
+from aisle.data.reading.batches import Batch, Column
+from aisle.data.reading.column_names import plain_name
+from aisle.data.reading.prices import parse_numbers
+from aisle.data.reading.quarantine import Quarantine
+from aisle.data.reading.readers import Format, chunks, read_batches, sniff
 from aisle.data.schema import JUDGMENTS
 
 LETTERS = {"e": (3, 1.0), "s": (2, 0.1), "c": (1, 0.01), "i": (0, 0.0)}

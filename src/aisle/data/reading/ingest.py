@@ -16,17 +16,17 @@ import pyarrow as pa
 
 from aisle.core.env import Progress, silent
 from aisle.core.errors import DataError
-from aisle.data.batches import BATCH_ROWS, Batch
-from aisle.data.column_names import plain_name
-from aisle.data.convert import convert
-from aisle.data.event_files import columns_of_events, read_events
-from aisle.data.infer import SAMPLE_ROWS, infer, require
-from aisle.data.judgment_files import is_qrels, looks_like_judgments, read_judgments
-from aisle.data.mapping import Mapping
-from aisle.data.quarantine import Quarantine
-from aisle.data.readers import Format, read_batches, sniff
+from aisle.data.reading.batches import BATCH_ROWS, Batch
+from aisle.data.reading.column_names import plain_name
+from aisle.data.reading.convert import convert
+from aisle.data.reading.event_files import columns_of_events, read_events
+from aisle.data.reading.infer import SAMPLE_ROWS, infer, require
+from aisle.data.reading.judgment_files import is_qrels, looks_like_judgments, read_judgments
+from aisle.data.reading.mapping import Mapping
+from aisle.data.reading.quarantine import Quarantine
+from aisle.data.reading.readers import Format, read_batches, sniff
+from aisle.data.reading.seen import SeenIds
 from aisle.data.schema import EVENTS
-from aisle.data.seen import SeenIds
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from aisle.core.errors import DataError
-from aisle.data.judgment_files import read_judgments
-from aisle.data.quarantine import Quarantine
+from aisle.data.reading.judgment_files import read_judgments
+from aisle.data.reading.quarantine import Quarantine
 
 
 def file(folder: Path, text: str, name: str = "j.csv") -> Path:

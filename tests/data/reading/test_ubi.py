@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aisle.core.errors import DataError
-from aisle.data.event_files import read_events
+from aisle.data.reading.event_files import read_events
+from aisle.data.reading.ubi import from_ubi, table_of, to_ubi
 from aisle.data.schema import EVENTS
 from aisle.data.shop import Shop
-from aisle.data.ubi import from_ubi, table_of, to_ubi
 
 QUERY = {
     "application": "chorus",

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from aisle.core.errors import DataError
-from aisle.data.batches import Batch
-from aisle.data.column_names import ATTRIBUTE_PARENTS, IGNORED, TARGETS, is_attribute, plain_name
-from aisle.data.mapping import Mapping, Rule
-from aisle.data.prices import NULLS, currency_of, parse_numbers, price_style
+from aisle.data.reading.batches import Batch
+from aisle.data.reading.column_names import ATTRIBUTE_PARENTS, IGNORED, TARGETS, is_attribute, plain_name
+from aisle.data.reading.mapping import Mapping, Rule
+from aisle.data.reading.prices import NULLS, currency_of, parse_numbers, price_style
 
 SAMPLE_ROWS = 2_000
 LONG_TEXT = 300
@@ -178,7 +178,7 @@ def _category_how(values: Sequence[Any]) -> tuple[str, str]:
 
 
 def _created(sample: _Sample, free: list[str]) -> tuple[list[str], str, str] | None:
-    from aisle.data.convert import parse_times
+    from aisle.data.reading.convert import parse_times
 
     for column in free:
         values = sample.values[column]

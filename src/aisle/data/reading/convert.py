@@ -12,10 +12,10 @@ import polars as pl
 import pyarrow as pa
 
 from aisle.core.lists import Array
-from aisle.data.attributes import attribute_lists
-from aisle.data.batches import Batch, Reject
-from aisle.data.mapping import Mapping, Rule
-from aisle.data.prices import NULLS, parse_numbers, parse_prices
+from aisle.data.reading.attributes import attribute_lists
+from aisle.data.reading.batches import Batch, Reject
+from aisle.data.reading.mapping import Mapping, Rule
+from aisle.data.reading.prices import NULLS, parse_numbers, parse_prices
 from aisle.data.schema import CATALOGUE, CATEGORY_SEPARATOR, complete
 
 Faults = list[tuple[int, str]]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from aisle.core.errors import SettingError, nearest
-from aisle.data.column_names import SHORT, TARGETS, attribute_name
+from aisle.data.reading.column_names import SHORT, TARGETS, attribute_name
 
 HOWS = {
     "price_cents": ("units", "units, decimal comma", "cents"),

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from aisle.core.errors import DataError
-from aisle.data.ingest import Options, guess_kind, ingest, ingest_events, ingest_judgments, read_products
+from aisle.data.reading.ingest import Options, guess_kind, ingest, ingest_events, ingest_judgments, read_products
+from aisle.data.reading.seen import SeenIds
 from aisle.data.schema import CATALOGUE
-from aisle.data.seen import SeenIds
 from aisle.data.shop import Shop
 
 

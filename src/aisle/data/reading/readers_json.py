@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from aisle.data.batches import BATCH_CHARS, MAX_FIELD, MAX_LINE, Batch, Reject, columns_of, lines_of, too_long
+from aisle.data.reading.batches import BATCH_CHARS, MAX_FIELD, MAX_LINE, Batch, Reject, columns_of, lines_of, too_long
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 _RESTART = re.compile(r"\}\s*,\s*(?=\{)|\n\s*(?=\{)")

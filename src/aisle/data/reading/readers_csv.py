@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from aisle.core.errors import DataError
-from aisle.data.batches import BATCH_CHARS, MAX_FIELD, Batch, Column, Line, Reject, lines_of
+from aisle.data.reading.batches import BATCH_CHARS, MAX_FIELD, Batch, Column, Line, Reject, lines_of
 
 MAX_RECORD_LINES = 2_000
 csv.field_size_limit(1 << 30)
