@@ -1,6 +1,6 @@
 """EmbeddedEngine: every index of one catalogue generation, in this process.
 
-Folder of a generation: ``text/<version>``, ``vectors/<encoder>``.
+Folder of a generation: ``text/<version>``, ``vectors/<encoder>``, ``sparse/<model>``.
 
 Legend: I items, N chosen rows, Q requests, D width.
 """
@@ -13,21 +13,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aisle.core.atomic import write_json
+from aisle.core.bags import Bags
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.filters import Sort
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
-from aisle.data.atomic import write_json
 from aisle.engine.embedded.facets import FacetCounter
 from aisle.engine.embedded.filters import Fields, compile_filters
 from aisle.engine.embedded.text import TantivyText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
+
+if TYPE_CHECKING:
+    from aisle.engine.embedded.impacts import Impacts
 
 POINTER = "engine.json"
 
@@ -40,6 +44,7 @@ class EmbeddedEngine:
     ) -> None:
         self._text = text
         self._vectors = dict(vectors)
+        self._sparse = _open_sparse(folder, items.generation)
         self._folder = folder
         self._sequence = sequence
         self._writing = Lock()
@@ -93,8 +98,9 @@ class EmbeddedEngine:
     def refresh(self, items: Items, changed_rows: Array, *, sequence: int | None = None) -> None:
         """Bring every index to this catalogue: rows that are new, different or gone.  Applying it twice is harmless."""
         with self._writing:
-            self._text.refresh(items, np.asarray(changed_rows, np.int32))
-            self._follow(items)
+            if items is not self._items or len(changed_rows):
+                self._text.refresh(items, np.asarray(changed_rows, np.int32))
+                self._follow(items)
             self._sequence = self._sequence if sequence is None else sequence
             if self._folder is not None:
                 pointer = json.loads((self._folder / POINTER).read_text())
@@ -122,6 +128,30 @@ class EmbeddedEngine:
     def vectors(self, encoder: str) -> Vectors:
         """The vectors of a named encoder.  Raises UnknownName when they were not built."""
         return self._known(encoder)
+
+    def put_sparse(self, name: str, rows: Array, bags: Bags) -> None:
+        """Store these rows' bags, found by the next search; ``save_sparse`` makes them last."""
+        from aisle.engine.embedded.impacts import Impacts
+
+        with self._writing:
+            if name not in self._sparse:
+                self._sparse[name] = Impacts.empty(generation=self.generation)
+            self._sparse[name].put(rows, bags)
+
+    def save_sparse(self, name: str) -> None:
+        """Merge all bags of a model and, for an engine with a folder, write them there."""
+        with self._writing:
+            index = self.sparse(name)
+            index.compact()
+            if self._folder is not None:
+                self._sparse[name] = index.saved(self._folder / "sparse" / folder_name(name))
+
+    def sparse(self, name: str) -> Impacts:
+        """The bags of a named model.  Raises UnknownName when none were put."""
+        if name not in self._sparse:
+            hint = nearest(name, self._sparse)
+            raise UnknownName(f"no bags of a model {name!r}{hint}; make them for the catalogue and call put_sparse")
+        return self._sparse[name]
 
     def compile(self, requests: Requests) -> Requests:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
@@ -180,3 +210,13 @@ class EmbeddedEngine:
             hint = nearest(encoder, self._vectors)
             raise UnknownName(f"no vectors of encoder {encoder!r}{hint}; encode the catalogue and call put_vectors")
         return self._vectors[encoder]
+
+
+def _open_sparse(folder: Path | None, generation: int) -> dict[str, Impacts]:
+    """The bags kept in a generation's folder; where there are none, their compiled loops are not loaded."""
+    stored = sorted(p for p in (folder / "sparse").glob("[!.]*") if p.is_dir()) if folder is not None else []
+    if not stored:
+        return {}
+    from aisle.engine.embedded.impacts import Impacts
+
+    return {encoder_name(p.name): Impacts.open(p, generation) for p in stored}

@@ -18,12 +18,12 @@ from tempfile import mkdtemp
 import numpy as np
 import tantivy
 
+from aisle.core.atomic import sync_tree, write_file
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
 from aisle.core.shop import Items
-from aisle.data.atomic import sync_tree, write_file
 from aisle.engine.embedded.analysis import Analyser, Query, Word, analyser
 from aisle.engine.embedded.spelling import Vocabulary, count_words
 from aisle.engine.embedded.text_query import FIELDS, QueryBuilder, normal_id, words_needed

@@ -19,10 +19,10 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from aisle.core.atomic import sync_tree, write_file
 from aisle.core.errors import ContractError, GenerationError, StateError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
-from aisle.data.atomic import sync_tree, write_file
 
 FORMAT = 1
 EXACT_ROWS = 20_000

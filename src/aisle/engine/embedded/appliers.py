@@ -1,0 +1,183 @@
+"""From the log into the indexes: in order, in batches, and as often as one likes with the same result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition, Event, Thread
+from time import monotonic
+
+import numpy as np
+
+from aisle.core.env import Progress, silent
+from aisle.core.errors import AisleError, ContractError, StateError
+from aisle.core.lists import Array
+from aisle.data.items import ItemTable
+from aisle.data.shop import Shop
+from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
+from aisle.engine.embedded.log import Log
+from aisle.engine.embedded.log_records import Record, catalogue_table
+
+ITEM_KINDS = ("upsert", "delete")
+BATCH_RECORDS = 2000
+RETRY_S = 1.0
+NO_ROWS = np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """How far the indexes are behind the log."""
+
+    sequence: int
+    last_sequence: int
+    error: str | None = None
+
+    @property
+    def lag(self) -> int:
+        """Accepted records that a search does not show yet."""
+        return max(0, self.last_sequence - self.sequence)
+
+
+def applied(items: ItemTable, records: Sequence[Record]) -> tuple[ItemTable, Array]:
+    """The catalogue after these records, and the rows they touched (int32).
+
+    Only an item's last state is applied; a new item still gets the row that one record after another would give it,
+    so that rows do not depend on where batches begin.
+    """
+    upserted: dict[str, dict[str, object]] = {}
+    gone: dict[str, None] = {}
+    for record in records:
+        if record.kind == "upsert":
+            upserted[record.value["item_id"]] = record.value
+            gone.pop(record.value["item_id"], None)
+        elif record.kind == "delete":
+            gone[record.value["item_id"]] = None
+    if upserted:
+        items = items.upserted(catalogue_table(list(upserted.values())))
+    if gone:
+        items = items.deleted(list(gone))
+    rows = items.rows_of([*upserted, *gone])
+    return items, np.unique(rows[rows >= 0])
+
+
+def replayed(items: ItemTable, log: Log, after: int, until: int | None = None) -> ItemTable:
+    """The catalogue as it was at ``after``, brought to ``until`` (the log's end)."""
+    for batch in log.batches(after, until, ITEM_KINDS):
+        items = applied(items, batch)[0]
+    return items
+
+
+def catch_up(engine: EmbeddedEngine, log: Log, *, batch: int = BATCH_RECORDS) -> int:
+    """Bring every index of the engine to where the log ends now.  Returns that sequence number.
+
+    A stop at any point is harmless: the engine's sequence moves after its indexes, and a record may be applied again.
+    Raises StateError when the engine is ahead of the log, DataError when the log lacks records that it needs.
+    """
+    until = log.last_sequence
+    if engine.sequence > until:
+        raise StateError(
+            f"the indexes are at sequence {engine.sequence}, the log ends at {until}; it was restored from an older "
+            "backup or belongs to another shop: build the indexes again, or restore a newer log"
+        )
+    for records in log.batches(engine.sequence, until, ITEM_KINDS, batch):
+        items, rows = applied(_table(engine), records)
+        engine.refresh(items, rows, sequence=records[-1].sequence)
+    if engine.sequence < until:
+        engine.refresh(engine.items, NO_ROWS, sequence=until)
+    return until
+
+
+def open_engine(shop: Shop, log: Log, *, progress: Progress = silent) -> EmbeddedEngine:
+    """The engine of the current generation with everything that the log holds, built when it was not there.
+
+    The catalogue is the generation's file plus the log's records after the generation's own sequence.
+    """
+    folder, base, base_sequence = shop.generation_folder(), shop.items(), shop.base_sequence()
+    saved = _saved_sequence(folder)
+    if saved is None:
+        last = log.last_sequence
+        items = replayed(base, log, base_sequence, last)
+        return EmbeddedEngine.build(items, folder, sequence=last, progress=progress)
+    # An index that was built from the generation's file holds all that the file holds.
+    reached = max(saved, base_sequence)
+    engine = EmbeddedEngine.open(replayed(base, log, base_sequence, min(reached, log.last_sequence)), folder)
+    if saved < reached:
+        engine.refresh(engine.items, NO_ROWS, sequence=reached)
+    catch_up(engine, log)
+    return engine
+
+
+def fold(shop: Shop, log: Log, engine: EmbeddedEngine) -> int:
+    """Write the caught-up catalogue as a new generation, so that the log may forget.  Returns its number.
+
+    Rows are numbered anew and deleted items are gone; vectors, stages and funnels belong to the old generation.
+    """
+    catch_up(engine, log)
+    items, sequence = _table(engine), engine.sequence
+    rows = np.flatnonzero(~items.tombstones)
+
+    def build(new: ItemTable, folder: Path) -> None:
+        EmbeddedEngine.build(new, folder, sequence=sequence)
+
+    return shop.write_generation([items.row_table(rows)], build, sequence=sequence)
+
+
+class Applier:
+    """A thread that keeps an engine at the log's end.  ``wait`` says when a record can be found."""
+
+    def __init__(self, engine: EmbeddedEngine, log: Log) -> None:
+        self.engine, self.log = engine, log
+        self._error: str | None = None
+        self._stop = Event()
+        self._moved = Condition()
+        self._thread = Thread(target=self._live, name="aisle-apply", daemon=True)
+
+    def start(self) -> Applier:
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """End after the batch in work; what is not applied yet is applied when the engine is opened again."""
+        self._stop.set()
+        self._thread.join()
+
+    def readiness(self) -> Readiness:
+        return Readiness(self.engine.sequence, self.log.last_sequence, self._error)
+
+    def wait(self, sequence: int, timeout_s: float) -> bool:
+        """True as soon as every index has this record.  Raises StateError when applying fails."""
+        until = monotonic() + timeout_s
+        with self._moved:
+            while self.engine.sequence < sequence:
+                if self._error is not None:
+                    raise StateError(f"the log could not be applied: {self._error}")
+                if not self._moved.wait(max(0.0, until - monotonic())) and monotonic() >= until:
+                    return False
+        return True
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            try:
+                if self.log.wait_beyond(self.engine.sequence, 0.2):
+                    catch_up(self.engine, self.log)
+                self._error = None
+            except Exception as error:
+                # Searches go on with what is there; the lag grows and the error shows until a later try succeeds.
+                self._error = str(error) if isinstance(error, AisleError) else f"{type(error).__name__}: {error}"
+                self._stop.wait(RETRY_S)
+            with self._moved:
+                self._moved.notify_all()
+
+
+def _table(engine: EmbeddedEngine) -> ItemTable:
+    if not isinstance(engine.items, ItemTable):
+        raise ContractError(f"the engine's items are {type(engine.items).__name__}; only an ItemTable can follow a log")
+    return engine.items
+
+
+def _saved_sequence(folder: Path) -> int | None:
+    """The sequence of the indexes in a generation's folder; None when there are none."""
+    path = folder / POINTER
+    return int(json.loads(path.read_text())["sequence"]) if path.is_file() else None

@@ -1,0 +1,208 @@
+"""From the log into the indexes: what a replay gives is what one record after another gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aisle.core.errors import DataError, StateError
+from aisle.core.requests import Requests
+from aisle.data.items import ItemTable
+from aisle.data.schema import CATALOGUE
+from aisle.data.shop import Shop
+from aisle.engine.embedded.appliers import Applier, applied, catch_up, fold, open_engine
+from aisle.engine.embedded.engine import EmbeddedEngine
+from aisle.engine.embedded.log import Log
+from aisle.engine.embedded.log_records import Record
+
+EMPTY = ItemTable(CATALOGUE.empty_table())
+
+
+def product(item_id: str, title: str) -> dict[str, Any]:
+    return {"item_id": item_id, "title": title, "price_cents": len(title), "category": ["Home"]}
+
+
+def base() -> pa.Table:
+    return pa.Table.from_pylist([product(f"p{n}", f"lamp {n}") for n in range(50)], schema=CATALOGUE)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop.create(tmp_path / "shop")
+    shop.write_generation([base()])
+    return shop
+
+
+def found(engine: EmbeddedEngine, query: str) -> set[str]:
+    requests = engine.compile(Requests.make([query]))
+    hits = engine.text.search([query], 100, requests.allowed, {"title": 1.0})
+    return set(engine.items.ids(hits.item))
+
+
+def state(items: ItemTable) -> dict[str, str]:
+    rows = np.flatnonzero(items.live)
+    return dict(zip(items.ids(rows), items.text("title", rows), strict=True))
+
+
+OPERATIONS = st.lists(st.tuples(st.sampled_from(["upsert", "delete"]), st.sampled_from("abcdef")), max_size=30)
+
+
+@given(OPERATIONS, st.integers(1, 12))
+@settings(max_examples=80, deadline=None)
+def test_batches_give_the_rows_and_contents_of_single_records(operations: list[tuple[str, str]], size: int) -> None:
+    records = [
+        Record(n, kind, 0.0, product(item_id, f"{item_id} {n}") if kind == "upsert" else {"item_id": item_id})
+        for n, (kind, item_id) in enumerate(operations, 1)
+    ]
+    single = batched = EMPTY
+    wanted: dict[str, str] = {}
+    for record in records:
+        single, _ = applied(single, [record])
+        if record.kind == "upsert":
+            wanted[record.value["item_id"]] = record.value["title"]
+        else:
+            wanted.pop(record.value["item_id"], None)
+    for start in range(0, len(records), size):
+        batched, rows = applied(batched, records[start : start + size])
+        assert len(np.unique(rows)) == len(rows)
+    assert state(batched) == state(single) == wanted
+    assert batched.ids(np.arange(batched.num_rows)) == single.ids(np.arange(single.num_rows))
+    again, _ = applied(batched, records[-size:])
+    assert state(again) == wanted
+    assert again.num_rows == batched.num_rows
+
+
+def test_an_engine_catches_up_in_order_and_twice_is_once(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("upsert", [product("new", "velvet sofa"), product("p1", "velvet chair")])
+        log.append("event", [{"time_s": 1.0, "action": "click", "item_id": "p1"}])
+        log.append("delete", ["p2", "never there"])
+        assert log.last_sequence - engine.sequence == 5
+        assert catch_up(engine, log, batch=2) == engine.sequence == 5
+        assert found(engine, "velvet") == {"new", "p1"}
+        assert "p2" not in found(engine, "lamp")
+        before = state(engine.items)
+        engine._sequence = 0
+        assert catch_up(engine, log) == 5
+        assert state(engine.items) == before
+        assert found(engine, "velvet") == {"new", "p1"}
+
+
+def test_what_was_acknowledged_before_a_crash_is_applied_when_opened(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("upsert", [product("first", "velvet sofa")])
+        catch_up(engine, log)
+        log.append("upsert", [product("second", "velvet chair")])
+        log.append("delete", ["p3"])
+    with Log.open(shop.log_path) as log:
+        again = open_engine(Shop.open(shop.folder), log)
+        assert again.sequence == log.last_sequence == 3
+        assert found(again, "velvet") == {"first", "second"}
+        assert again.text.num_docs == again.items.live.sum() == 51
+        assert "p3" not in state(again.items)
+
+
+def test_an_index_ahead_of_its_pointer_is_brought_to_the_same_state(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text index committed, then the process died before the engine's sequence was written."""
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("upsert", [product("first", "velvet sofa"), product("p1", "velvet stool")])
+        monkeypatch.setattr("aisle.engine.embedded.engine.write_json", _die)
+        with pytest.raises(KeyboardInterrupt):
+            catch_up(engine, log)
+        monkeypatch.undo()
+    with Log.open(shop.log_path) as log:
+        again = open_engine(shop, log)
+        assert again.sequence == 2
+        assert again.text.num_docs == again.items.live.sum() == 51
+        assert found(again, "velvet") == {"first", "p1"}
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_engine_ahead_of_the_log_is_refused(shop: Shop, tmp_path: Path) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("delete", ["p1"])
+        log.backup(tmp_path / "old.sqlite")
+        log.append("delete", ["p2"])
+        catch_up(engine, log)
+    for part in shop.folder.glob("log.sqlite*"):
+        part.unlink()
+    Log.restore(tmp_path / "old.sqlite", shop.log_path)
+    with Log.open(shop.log_path) as log, pytest.raises(StateError, match="older backup"):
+        open_engine(shop, log)
+
+
+def test_a_fold_lets_the_log_forget(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("upsert", [product("new", "velvet sofa")])
+        log.append("delete", ["p0"])
+        assert fold(shop, log, engine) == shop.generation == 2
+        assert shop.base_sequence() == 2
+        log.append("delete", ["p1"])
+        with pytest.raises(DataError, match="base has applied the log up to 2"):
+            log.compact(3, {"engine": 3, "base": shop.base_sequence()})
+        log.compact(2, {"base": shop.base_sequence()})
+        again = open_engine(shop, log)
+        assert again.sequence == 3
+        assert state(again.items).keys() == ({f"p{n}" for n in range(2, 50)} | {"new"})
+        assert again.items.num_rows == 50
+        assert found(again, "velvet") == {"new"}
+        assert catch_up(engine, log) == 3
+        engine._sequence = 1
+        with pytest.raises(DataError, match="compacted away"):
+            catch_up(engine, log)
+
+
+def test_a_new_generation_keeps_the_sequence_unless_told(shop: Shop) -> None:
+    assert shop.base_sequence() == 0
+    shop.write_generation([base()], sequence=7)
+    shop.write_generation([base()])
+    assert [shop.base_sequence(g) for g in (1, 2, 3)] == [0, 7, 7]
+    assert shop.pointer()["sequence"] == 7
+
+
+def test_the_applier_makes_records_visible_and_tells_the_lag(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        applier = Applier(open_engine(shop, log), log).start()
+        receipt = log.append("upsert", [product("new", "velvet sofa")])
+        assert applier.wait(receipt.last, 10)
+        assert found(applier.engine, "velvet") == {"new"}
+        assert applier.readiness().lag == 0
+        assert not applier.wait(receipt.last + 1, 0.01)
+        applier.close()
+        log.append("event", [{"time_s": 1.0, "action": "click"}])
+        assert applier.readiness().lag == 1
+
+
+def test_the_applier_reports_what_stops_it_and_goes_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aisle.engine.embedded.appliers.RETRY_S", 0.05)
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        refresh = engine.refresh
+        monkeypatch.setattr(engine, "refresh", lambda *_, **__: 1 / 0)
+        applier = Applier(engine, log).start()
+        last = log.append("delete", ["p1"]).last
+        with pytest.raises(StateError, match="ZeroDivisionError"):
+            applier.wait(last, 10)
+        assert applier.readiness().lag == 1
+        monkeypatch.setattr(engine, "refresh", refresh)
+        while applier.readiness().error is not None:
+            sleep(0.001)
+        assert applier.wait(last, 10)
+        applier.close()
