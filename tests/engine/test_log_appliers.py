@@ -17,7 +17,7 @@ from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
-from aisle.engine.embedded.appliers import Applier, applied, catch_up, fold, open_engine
+from aisle.engine.embedded.appliers import Applier, applied, catch_up, fold, open_engine, take_in_events
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.engine.embedded.log_records import Record
@@ -206,3 +206,39 @@ def test_the_applier_reports_what_stops_it_and_goes_on(shop: Shop, monkeypatch: 
             sleep(0.001)
         assert applier.wait(last, 10)
         applier.close()
+
+
+def click(item_id: str, time_s: float) -> dict[str, Any]:
+    return {"time_s": time_s, "user_id": "u1", "session_id": "s1", "item_id": item_id, "action": "click"}
+
+
+def test_logged_events_reach_the_fits_once(shop: Shop) -> None:
+    assert take_in_events(shop) == 0, "a shop without a log has nothing to take in"
+    with Log.open(shop.log_path) as log:
+        log.append("event", [click("p1", 1.0), click("p2", 2.0)])
+        log.append("upsert", [product("p1", "new lamp")])
+        assert take_in_events(shop) == 2, "while the writer has the log open"
+        assert take_in_events(shop) == 0
+        log.append("event", [click("p3", 3.0)])
+        assert take_in_events(shop) == 1
+    assert shop.events()["item_id"].to_pylist() == ["p1", "p2", "p3"]
+    assert shop.view().events["item"].tolist() == [1, 2, 3]
+    assert shop.events_through() == 4
+
+
+def test_a_crash_between_taking_in_and_marking_cannot_happen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark is inside the segment: a segment that was not written leaves the old mark."""
+    import aisle.data.shop as shop_module
+
+    with Log.open(shop.log_path) as log:
+        log.append("event", [click("p1", 1.0)])
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(shop_module, "write_file", full)
+        with pytest.raises(OSError, match="No space"):
+            take_in_events(shop)
+    assert shop.events_through() == 0
+    assert take_in_events(shop) == 1

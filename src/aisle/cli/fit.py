@@ -38,6 +38,7 @@ def fit(
     from aisle.cli._console import plan_named, progress
     from aisle.core.errors import SettingError
     from aisle.data.shop import Shop
+    from aisle.engine.embedded.appliers import take_in_events
     from aisle.recipes.environment import encode_items, open_env
 
     if data:
@@ -50,6 +51,7 @@ def fit(
         name, opened = plan or "hybrid", Shop.open(Path(shop))
     chosen = plan_named(name, settings or ())
     start = perf_counter()
+    take_in_events(opened)
     with progress(quiet=as_json) as report:
         env = open_env(opened, seed=seed, progress=report)
         for encoder in sorted(chosen.encoders()):

@@ -44,6 +44,7 @@ FORMAT = 1
 POINTER = "CURRENT.json"
 BATCH_ROWS = 65_536
 WRITING = ".writing-"
+THROUGH = "log_sequence"
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
@@ -227,9 +228,20 @@ class Shop:
 
     # Behaviour and prices
 
-    def add_events(self, table: pa.Table) -> int:
-        """Append events as one segment.  Returns its number."""
-        return self._append("events", complete(table, EVENTS))
+    def add_events(self, table: pa.Table, *, through: int | None = None) -> int:
+        """Append events as one segment.  Returns its number.
+
+        through  the last log record whose events these are, kept inside the segment: events and mark come together or not
+        """
+        kept = complete(table, EVENTS)
+        return self._append(
+            "events", kept if through is None else kept.replace_schema_metadata({THROUGH: str(through)})
+        )
+
+    def events_through(self) -> int:
+        """The last log record whose events stand in the segments; 0 before the first."""
+        marks = (pq.read_schema(p).metadata or {} for p in (self.folder / "events").glob("[0-9]*.parquet"))
+        return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
 
     def events(self) -> pa.Table:
         """All events in the order in which they were added."""

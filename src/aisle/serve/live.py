@@ -193,6 +193,7 @@ class LiveShop:
             self._first.set()
 
     def _open(self) -> None:
+        from aisle.engine.embedded.appliers import take_in_events
         from aisle.recipes import plan
         from aisle.recipes.environment import open_env
         from aisle.serve.target import open_target
@@ -201,6 +202,7 @@ class LiveShop:
         self.inbox = Inbox(self.shop.log_path)
         self._say("building the text index")
         self.env = open_env(self.shop, seed=self.seed)
+        take_in_events(self.shop)
         self.view = self.shop.view()
         first = FIRST_PLAN if self.vectors else self.plan
         self.swap(Active(plan(first).fit(self.view, self.env), first, self.view))

@@ -181,3 +181,22 @@ def _saved_sequence(folder: Path) -> int | None:
     """The sequence of the indexes in a generation's folder; None when there are none."""
     path = folder / POINTER
     return int(json.loads(path.read_text())["sequence"]) if path.is_file() else None
+
+
+def take_in_events(shop: Shop) -> int:
+    """Move the events that the log accepted since the last call into the shop's segments, where fits read them.
+
+    Returns how many.  Safe to call while a server writes, and to repeat: each event is taken in once.
+    """
+    if not shop.log_path.exists():
+        return 0
+    with shop.lock():
+        log = Log.open(shop.log_path, read_only=True, check=False)
+        try:
+            last = log.last_sequence
+            table = log.events_table(after=shop.events_through(), until=last)
+        finally:
+            log.close()
+        if len(table):
+            shop.add_events(table, through=last)
+        return len(table)
