@@ -201,7 +201,7 @@ def test_an_inbox_keeps_its_events_and_stands_alone(tmp_path: Path) -> None:
         inbox.append([{"time_s": 3.0, "action": "steal"}])
     inbox.close()
     again = Inbox(tmp_path / "log.sqlite")
-    assert again.count == 2
+    assert again.count == 0, "it counts what this server accepted"
     again.append([{"time_s": 4.0, "action": "order", "item_id": "c"}])
     assert [r["item_id"] for r in again.read()] == ["ä", "b", "c"]
     again.close()

@@ -19,7 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from aisle import __version__
 from aisle.core.errors import AisleError, GenerationError, SettingError, UnknownName
-from aisle.serve.answers import answer, explain
+from aisle.serve.answers import Answer, answer, explain
 from aisle.serve.cards import detail, row_of
 from aisle.serve.headers import SecurityHeaders
 from aisle.serve.live import Active, LiveShop
@@ -130,23 +130,27 @@ def _api(live: LiveShop) -> APIRouter:
             raise HTTPException(503, live.status().step)
         return now
 
+    def answered(asked: SearchIn, similar_to: str | None = None) -> Answer:
+        now = active()
+        return live.noted(now, answer(now, asked, similar_to=similar_to))
+
     @router.get("/search")
     def search(asked: Asked) -> SearchOut:
         """A page of results with facets, totals and the time of each stage."""
         with live:
-            return answer(active(), asked).out
+            return answered(asked).out
 
     @router.post("/search")
     def search_by_body(asked: SearchIn) -> SearchOut:
         """The same with the question as a JSON body."""
         with live:
-            return answer(active(), asked).out
+            return answered(asked).out
 
     @router.get("/similar/{item_id:path}")
     def similar(item_id: str, asked: Asked) -> SearchOut:
         """Items like this one."""
         with live:
-            return answer(active(), asked, similar_to=item_id).out
+            return answered(asked, similar_to=item_id).out
 
     @router.get("/items/{item_id:path}")
     def item(item_id: str) -> ItemDetail:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from aisle.engine.embedded.log import Log
@@ -16,22 +17,26 @@ class Inbox:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log = Log.open(path)
-        self._floor = self.log.floor
+        self._lock = Lock()
+        self._accepted = 0
 
     @property
     def count(self) -> int:
-        """Records in the log."""
-        return self.log.last_sequence - self._floor
+        """Events accepted since this server opened the log: what its fits do not know yet."""
+        return self._accepted
 
     def append(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Accept events; those of concurrent callers share one fsync.  Returns how many records the log now holds.
+        """Accept events; those of concurrent callers share one fsync.  Returns ``count`` after them.
 
         Raises OSError when the disk refuses, DataError for a record that is no event; then none of them was accepted.
         """
         try:
-            return self.log.append("event", records).last - self._floor
+            self.log.append("event", records)
         except NotWritten as error:
             raise OSError(str(error)) from error
+        with self._lock:
+            self._accepted += len(records)
+            return self._accepted
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every accepted event, oldest first."""

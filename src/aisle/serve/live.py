@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,11 @@ from aisle.funnel.guard import Guard
 from aisle.serve.background import Encoding, Stopped, encode_shop
 from aisle.serve.inbox import Inbox
 from aisle.serve.models import EncodingOut, ReadyOut
+from aisle.serve.request_log import RequestLog
 from aisle.serve.suggest import Completer, completer
+
+if TYPE_CHECKING:
+    from aisle.serve.answers import Answer
 
 FIRST_PLAN = "lexical"
 
@@ -85,6 +89,7 @@ class LiveShop:
         self.started_s = monotonic()
         self.shop: Shop | None = None
         self.inbox: Inbox | None = None
+        self.requests: RequestLog | None = None
         self.completer = Completer([])
         self._active: Active | None = None
         self._step = "opening the shop"
@@ -113,6 +118,12 @@ class LiveShop:
     def __exit__(self, *_: object) -> None:
         with self._busy:
             self._in_flight -= 1
+
+    def noted(self, active: Active, answered: Answer) -> Answer:
+        """The same answer, on its way into the shop's log."""
+        if self.requests is not None:
+            self.requests.add(active, answered)
+        return answered
 
     @property
     def ready(self) -> bool:
@@ -162,6 +173,8 @@ class LiveShop:
         """Stop background work at its next chunk; what was encoded so far is kept."""
         self._stop.set()
         self.wait_settled(30)
+        if self.requests is not None:
+            self.requests.close()
         if self.inbox is not None:
             self.inbox.close()
 
@@ -200,6 +213,7 @@ class LiveShop:
 
         self.shop = open_target(self.target, self.into, self._say)
         self.inbox = Inbox(self.shop.log_path)
+        self.requests = RequestLog(self.inbox.log)
         self._say("building the text index")
         self.env = open_env(self.shop, seed=self.seed)
         take_in_events(self.shop)

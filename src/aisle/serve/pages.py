@@ -98,7 +98,7 @@ class Pages:
             return self._waiting(address)
         with self.live:
             try:
-                found = answer(active, address.asked())
+                found = self.live.noted(active, answer(active, address.asked()))
             except AisleError as error:
                 return self._problem(400, str(error), address)
             return self._render("search.html", **self._search_values(active, address, found))

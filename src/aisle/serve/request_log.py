@@ -1,0 +1,119 @@
+"""Every answered request in the shop's log: what was asked, what was shown, with which numbers and which probabilities.
+
+A click joins its request by ``request_id``, so a ranker can be trained on the very numbers that served, and a policy can be
+judged by what it showed.  Requests are written behind the answer, in batches: a kill may cost the last moments, never an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from queue import Empty, Full, Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aisle.core.errors import AisleError
+from aisle.core.filters import Sort, parse_filter, to_json
+from aisle.core.lists import Array, ItemLists
+from aisle.core.requests import Requests
+from aisle.engine.embedded.log import Log
+
+if TYPE_CHECKING:
+    from aisle.serve.answers import Answer
+    from aisle.serve.live import Active
+
+WAITING = 10_000
+BATCH = 500
+
+
+class RequestLog:
+    """A queue before the log and a thread that empties it.  ``dropped`` counts requests that found the queue full or the
+    disk refusing."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._queue, self.dropped = log, Queue[dict[str, Any] | None](WAITING), 0
+        self._thread = Thread(target=self._write, name="aisle-requests", daemon=True)
+        self._thread.start()
+
+    def add(self, active: Active, answered: Answer) -> None:
+        """Note a request; never waits."""
+        try:
+            self._queue.put_nowait(record_of(active, answered))
+        except Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what waits, then stop."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        going = True
+        while going:
+            batch = [self._queue.get()]
+            try:
+                while len(batch) < BATCH:
+                    batch.append(self._queue.get_nowait())
+            except Empty:
+                pass
+            going = None not in batch
+            records = [r for r in batch if r is not None]
+            try:
+                self._log.append("request", records)
+            except (AisleError, OSError):
+                self.dropped += len(records)
+
+
+def record_of(active: Active, answered: Answer) -> dict[str, Any]:
+    """A request and its page as JSON values; ``requests_of_record`` is the inverse of its asking half."""
+    requests, page = answered.requests, answered.page
+    return {
+        "request_id": answered.out.request_id,
+        "time_s": float(requests.time_s[0]),
+        "funnel": active.funnel.version,
+        "plan": active.plan_name,
+        "arm": "",
+        "generation": answered.out.generation,
+        "query": requests.query[0],
+        "user": int(requests.user[0]),
+        "session": int(requests.session[0]),
+        "scene": int(requests.scene[0]),
+        "anchor": int(requests.anchor[0]),
+        "seed": int(requests.seed[0]),
+        "filter": to_json(requests.filters[0]),
+        "sort": str(requests.sort[0] or ""),
+        "offset": int(requests.offset[0]),
+        "limit": int(requests.limit[0]),
+        "locale": requests.locale[0],
+        "history": requests.history.item.tolist(),
+        "item": page.lists.item.tolist(),
+        "total": int(page.total[0]),
+        "skipped": [t.stage for t in page.trace if t.skipped],
+        "columns": {name: _values(column) for name, column in page.lists.columns.items()},
+    }
+
+
+def requests_of_record(record: Mapping[str, Any], history: ItemLists | None = None) -> Requests:
+    """The request of a record, to be answered again; ``history`` where the user had one."""
+    return Requests.make(
+        [record["query"]],
+        user=np.array([record["user"]]),
+        session=np.array([record["session"]]),
+        scene=np.array([record["scene"]]),
+        anchor=np.array([record["anchor"]], np.int32),
+        time_s=record["time_s"],
+        seed=np.array([record["seed"]], np.uint64),
+        filters=[parse_filter(record["filter"])],
+        sort=[Sort.parse(record["sort"])],
+        offset=record["offset"],
+        limit=record["limit"],
+        locale=record["locale"],
+        history=history,
+    )
+
+
+def _values(column: Array) -> list[Any]:
+    """JSON values that come back to the same numbers; null for NaN."""
+    values = column.tolist()
+    return [None if v != v else v for v in values] if column.dtype.kind == "f" else values
