@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import UnknownName
+from aisle.core.filters import In, Not
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.funnel.serving import embed
@@ -87,3 +88,21 @@ def test_a_row_without_a_vector_scores_0_and_is_encoded_by_the_next_fit(view, en
 def test_an_encoder_that_is_not_there_is_named(view, env):
     with pytest.raises(UnknownName, match="no encoder 'onw'; did you mean 'own'"):
         MiniLm(encoder="onw").fit(view, env)
+
+
+def test_the_floor_is_a_share_of_the_best_in_the_shop_whatever_the_filter(env, view):
+    requests = asked(env, ["red ball"])
+    everything = MiniLmStage(env, MiniLm(encoder="own", share=0)).retrieve(requests, 40)
+    floor = 0.7 * everything["score"].max()
+    near = MiniLmStage(env, MiniLm(encoder="own", share=0.7)).retrieve(requests, 40)
+    assert 0 < len(near.item) < len(everything.item)
+    assert near.item.tolist() == everything.item[everything["score"] >= floor].tolist()
+
+    best_hidden = Not(In("brand", (view.items.text("brand", near.item[:1])[0],)))
+    filtered = asked(env, ["red ball"], filters=best_hidden)
+    within = MiniLmStage(env, MiniLm(encoder="own", share=0.7)).retrieve(filtered, 40)
+    allowed = filtered.masks().of(0)
+    assert within.item.tolist() == [i for i in near.item.tolist() if allowed[i]], (
+        "a filter neither lowers nor lifts the floor"
+    )
+    assert not len(MiniLmStage(env, MiniLm(encoder="own", least=1.1)).retrieve(requests, 40).item)

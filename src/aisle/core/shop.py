@@ -149,8 +149,24 @@ class ShopView(Protocol):
         ...
 
 
+TEXT_FIELDS = ("title", "brand", "category", "attributes", "description", "merchant")
+TEXT_WEIGHTS: Mapping[str, float] = {
+    "title": 1.0,
+    "brand": 0.5,
+    "category": 0.3,
+    "attributes": 0.5,
+    "description": 0.15,
+    "merchant": 0.3,
+    "pairs": 0.6,
+    "all_words": 5.0,
+}
+"""Of each field (a title names the product, a description mentions much that it is not); of ``pairs``, two neighbouring query
+words standing together in the title; ``all_words`` is added to an item that holds every word of a query of several.  A weight
+that is left out is 0: fields alone are plain BM25."""
+
+
 class TextIndex(Protocol):
-    """BM25 over weighted fields."""
+    """BM25 over weighted fields; empty weights stand for ``TEXT_WEIGHTS``."""
 
     def search(self, queries: Sequence[str], k: int, masks: RowMasks, weights: Mapping[str, float]) -> ItemLists:
         """The k best allowed rows of each query with column ``score`` float32."""

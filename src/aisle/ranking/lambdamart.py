@@ -29,7 +29,7 @@ from aisle.core.shop import Judgments, ShopView
 from aisle.ranking._scores import share_of_best
 from aisle.ranking.fusion import Fusion, FusionStage
 
-TEXT_FIELDS = ("title", "brand", "category", "attributes", "description")
+FEATURE_FIELDS = ("title", "brand", "category", "attributes", "description")
 ITEM_COLUMNS = ("price_cents", "rating", "rating_count")
 WORDS = {
     "fused": "what its retrievers say together",
@@ -162,7 +162,7 @@ class LambdaMart(Method):
     def feature_names(self) -> tuple[str, ...]:
         """Names of the F features, in order."""
         of_retrievers = [f"{kind}_{name}" for name in self.retrievers for kind in ("score", "share", "rank")]
-        of_text = [f"bm25_{field}" for field in TEXT_FIELDS]
+        of_text = [f"bm25_{field}" for field in FEATURE_FIELDS]
         return ("fused", *of_retrievers, *of_text, "covered", "query_words", *ITEM_COLUMNS)
 
     def fused(self, requests: Requests, lists: ItemLists, env: Env) -> Array:
@@ -180,7 +180,7 @@ class LambdaMart(Method):
                 np.where(rank < 0, np.nan, rank),
             ]
         engine, owner = env.engine, lists.owner
-        by_field = {field: engine.text.score(requests.query, lists, {field: 1.0}) for field in TEXT_FIELDS}
+        by_field = {field: engine.text.score(requests.query, lists, {field: 1.0}) for field in FEATURE_FIELDS}
         words = np.array([len(engine.text.terms(q)) for q in requests.query], np.float32)
         best = np.zeros(len(requests), np.float32)
         np.maximum.at(best, owner, by_field["title"])

@@ -20,38 +20,25 @@ from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Method, State
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
-from aisle.core.shop import ShopView
-
-FIELDS = ("title", "brand", "category", "attributes", "description", "merchant")
-FIELD_WEIGHTS = {
-    "title": 1.0,
-    "brand": 0.5,
-    "category": 0.3,
-    "attributes": 0.5,
-    "description": 0.15,
-    "merchant": 0.3,
-    "pairs": 0.6,
-    "all_words": 5.0,
-}
-"""A title names the product; a description mentions much that it is not."""
+from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, ShopView
 
 
 class Bm25(Method):
     """weights: of each text field, of ``pairs`` (two neighbouring query words together in the title) and ``all_words`` (added
     to an item that holds every word); what is left out does not count."""
 
-    weights: dict[str, float] = FIELD_WEIGHTS
+    weights: dict[str, float] = dict(TEXT_WEIGHTS)
 
     @field_validator("weights")
     @classmethod
     def _known(cls, weights: dict[str, float]) -> dict[str, float]:
         for name, weight in weights.items():
-            if name not in FIELD_WEIGHTS:
-                raise ValueError(f"no text field {name!r}{nearest(name, FIELD_WEIGHTS)}")
+            if name not in TEXT_WEIGHTS:
+                raise ValueError(f"no text field {name!r}{nearest(name, TEXT_WEIGHTS)}")
             if not weight >= 0:
                 raise ValueError(f"{name} weighs {weight}; a weight is 0 or more")
-        if not any(weights.get(field, 0) > 0 for field in FIELDS):
-            raise ValueError(f"no field weighs anything; give one of {', '.join(FIELDS)} a weight above 0")
+        if not any(weights.get(field, 0) > 0 for field in TEXT_FIELDS):
+            raise ValueError(f"no field weighs anything; give one of {', '.join(TEXT_FIELDS)} a weight above 0")
         return weights
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> Bm25Stage:

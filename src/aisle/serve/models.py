@@ -174,7 +174,7 @@ class ReadyOut(BaseModel):
     generation: int
     items: int
     encoding: EncodingOut
-    sequence_lag: int = Field(description="accepted events that no index has applied yet")
+    sequence_lag: int = Field(description="events accepted since the start, which the served plan does not know yet")
     error: str | None = None
     notice: str | None = Field(None, description="what the operator should know, such as a fitted plan passed over")
 

@@ -23,10 +23,10 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
-from aisle.core.shop import Items
+from aisle.core.shop import TEXT_FIELDS, Items
 from aisle.engine.embedded.analysis import Analyser, Query, Word, analyser
 from aisle.engine.embedded.spelling import Vocabulary, count_words
-from aisle.engine.embedded.text_query import FIELDS, QueryBuilder, normal_id, words_needed
+from aisle.engine.embedded.text_query import QueryBuilder, normal_id, words_needed
 
 FORMAT = 1
 CHUNK = 10_000
@@ -181,7 +181,7 @@ class TantivyText:
         words = self._understood(query).scoring
         at = np.array([row], np.int32)
         found = {}
-        for field in FIELDS:
+        for field in TEXT_FIELDS:
             there = set(self._analyser.terms(self._items.text(field, at)[0]))
             found[field] = tuple(w.text for w in words if w.term in there)
         return {field: texts for field, texts in found.items() if texts}
@@ -201,7 +201,7 @@ class TantivyText:
         return Query(tuple(words), query.phrases, query.excluded)
 
     def _corrections(self, query: Query) -> dict[str, str]:
-        unknown = [w for w in query.words if not any(self._searcher.doc_freq(f, w.term) for f in FIELDS)]
+        unknown = [w for w in query.words if not any(self._searcher.doc_freq(f, w.term) for f in TEXT_FIELDS)]
         nearest = {w.text: self._words.nearest(w.text) for w in unknown[:MOST_CORRECTED]}
         return {text: better for text, better in nearest.items() if better}
 
@@ -251,7 +251,7 @@ def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("row", fast=True, indexed=True)
     builder.add_text_field("item_id", tokenizer_name="raw", index_option="basic")
-    for field in FIELDS:
+    for field in TEXT_FIELDS:
         builder.add_text_field(field, tokenizer_name="aisle")
     return builder.build()
 
@@ -285,7 +285,7 @@ def _write(
 
 
 def _documents(chosen: Analyser, items: Items, rows: Array) -> Iterator[tantivy.Document]:
-    texts = {field: [chosen.prepared(text) for text in items.text(field, rows)] for field in FIELDS}
+    texts = {field: [chosen.prepared(text) for text in items.text(field, rows)] for field in TEXT_FIELDS}
     for n, (row, item_id) in enumerate(zip(rows.tolist(), items.ids(rows), strict=True)):
         document = tantivy.Document()
         # Only the typed call: a plain int would arrive as a signed one and kill the writer.

@@ -14,21 +14,9 @@ import tantivy
 from tantivy import Occur
 
 from aisle.core.lists import Array
+from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS
 from aisle.engine.embedded.analysis import Query, Word, valid
 
-FIELDS = ("title", "brand", "category", "attributes", "description", "merchant")
-DEFAULT_WEIGHTS: Mapping[str, float] = {
-    "title": 1.0,
-    "brand": 0.5,
-    "category": 0.3,
-    "attributes": 0.5,
-    "description": 0.15,
-    "merchant": 0.3,
-    "pairs": 0.6,
-    "all_words": 5.0,
-}
-"""Of each field; of ``pairs``, two neighbouring query words standing together in the title; ``all_words`` is added to an item
-that holds every word of a query of several.  A weight that is left out is 0: fields alone are plain BM25."""
 LONGEST_ID = 1000
 ID_SCORE = 1000.0
 """Score of the item whose id the query is: above any sum of BM25."""
@@ -39,8 +27,8 @@ class QueryBuilder:
 
     def __init__(self, schema: tantivy.Schema, weights: Mapping[str, float]) -> None:
         self._schema = schema
-        weights = weights or DEFAULT_WEIGHTS
-        self._weights = {f: w for f, w in weights.items() if w > 0 and f in FIELDS}
+        weights = weights or TEXT_WEIGHTS
+        self._weights = {f: w for f, w in weights.items() if w > 0 and f in TEXT_FIELDS}
         self._pair_weight = weights.get("pairs", 0.0)
         self._all_words = weights.get("all_words", 0.0)
 
