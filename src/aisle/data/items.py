@@ -7,7 +7,7 @@ Legend: I items (tombstones included), N chosen rows, A attributes of all items 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from aisle.core.errors import ContractError, DataError
 from aisle.core.lists import Array, Ragged, splits_of
 from aisle.data.attribute_columns import Attributes, flat_list, join_lists
 from aisle.data.gather import gather, gather_table
+from aisle.data.kept import Kept, mended_codes, mended_numbers
 from aisle.data.schema import CATALOGUE, CATEGORY_SEPARATOR, complete
 
 FACET_COLUMNS = ("category", "brand", "price_cents", "rating")
@@ -44,6 +45,9 @@ class ItemIds:
             return np.fromiter((base.get(i, -1) for i in item_ids), np.int32, len(item_ids))
         return np.fromiter((base.get(i, added.get(i, -1)) for i in item_ids), np.int32, len(item_ids))
 
+    def __len__(self) -> int:
+        return len(self._base) + len(self._added)
+
     def plus(self, item_ids: Sequence[str], first_row: int) -> ItemIds:
         """These ids at rows ``first_row``, ``first_row + 1``, ..."""
         added = {**self._added, **dict(zip(item_ids, range(first_row, first_row + len(item_ids)), strict=True))}
@@ -66,6 +70,7 @@ class ItemTable:
         place: Array | None = None,
         tombstones: Array | None = None,
         ids: ItemIds | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self._stored = stored
         self._place = place
@@ -73,7 +78,7 @@ class ItemTable:
         self._generation = generation
         if ids is not None:
             self.__dict__["_ids"] = ids
-        self._codes: dict[str, tuple[Ragged, list[str]]] = {}
+        self._kept = kept or Kept()
 
     @classmethod
     def from_table(cls, table: pa.Table, generation: int = 0) -> ItemTable:
@@ -111,8 +116,12 @@ class ItemTable:
     @cached_property
     def live(self) -> Array:
         """bool[I]: neither deleted nor inactive."""
-        active: Array = pc.fill_null(self._column("active"), True).to_numpy()
+        active: Array = self._kept.get("active", self._active, self._mended(self._active), self.num_rows)
         return active if self._tombstones is None else active & ~self._tombstones
+
+    def _active(self, rows: Array | None = None) -> Array:
+        active: Array = pc.fill_null(self._column("active", rows), True).to_numpy()
+        return active
 
     @property
     def tombstones(self) -> Array:
@@ -144,6 +153,21 @@ class ItemTable:
 
     def number(self, field: str, rows: Array | None = None) -> Array:
         """float64[N], NaN where missing or not a number; of several attributes of that name the first counts."""
+        if rows is not None:
+            return self._number(field, rows)
+        column: Array = self._kept.get(
+            ("number", field),
+            lambda: self._number(field),
+            self._mended(lambda rows: self._number(field, rows)),
+            self.num_rows,
+        )
+        return column
+
+    def _mended(self, values_of: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+        """How a column of one number a row is brought to date."""
+        return lambda old, rows: mended_numbers(old, rows, values_of(rows), self.num_rows)
+
+    def _number(self, field: str, rows: Array | None = None) -> Array:
         if field in CATALOGUE.names:
             column = self._column(field, rows)
             if pa.types.is_string(column.type) or pa.types.is_nested(column.type):
@@ -161,25 +185,55 @@ class ItemTable:
 
     def codes(self, field: str) -> tuple[Ragged, list[str]]:
         """int32 codes of all I rows and their labels; the labels are sorted, each row holds a code once."""
-        if field not in self._codes:
-            self._codes[field] = self._make_codes(field)
-        return self._codes[field]
+
+        def mend(old: tuple[Ragged, list[str]], rows: Array) -> tuple[Ragged, list[str]]:
+            return mended_codes(old, rows, self._only(rows, field)._make_codes(field), self.num_rows)
+
+        found: tuple[Ragged, list[str]] = self._kept.get(
+            ("codes", field), lambda: self._make_codes(field), mend, self.num_rows
+        )
+        return found
+
+    def _only(self, rows: Array, field: str = "attributes") -> ItemTable:
+        """A small catalogue of these rows, as rows 0, 1, ..., with nothing but the column that a field stands in."""
+        column = field if field in CATALOGUE.names else "attributes"
+        return ItemTable(pa.table({column: self._column(column, rows)}), self._generation)
 
     def group(self) -> Array:
         """int32[I]: variants of one product share a number."""
-        return self._group
+        column: Array = self._kept.get("group", self._make_groups, self._mended_groups, self.num_rows)[0]
+        return column
 
-    @cached_property
-    def _group(self) -> Array:
-        group = self._column("group_id")
-        named = pc.if_else(pc.equal(group, ""), None, group)
-        return indices_of(pc.coalesce(named, self._column("item_id")))[0]
+    def _make_groups(self) -> tuple[Array, ItemIds | list[str]]:
+        return indices_of(self._group_names())
+
+    def _mended_groups(self, old: tuple[Array, ItemIds | list[str]], rows: Array) -> tuple[Array, ItemIds]:
+        """A group that is new takes the next free number."""
+        group_I, names = old
+        numbers = names if isinstance(names, ItemIds) else ItemIds(dict(zip(names, range(len(names)), strict=True)))
+        mine = strings(self._group_names(rows))
+        fresh = [name for name, n in zip(mine, numbers.rows(mine), strict=True) if n < 0]
+        numbers = numbers.plus(list(dict.fromkeys(fresh)), len(numbers))
+        return mended_numbers(group_I, rows, numbers.rows(mine), self.num_rows), numbers
+
+    def _group_names(self, rows: Array | None = None) -> pa.ChunkedArray:
+        group = self._column("group_id", rows)
+        return pc.coalesce(pc.if_else(pc.equal(group, ""), None, group), self._column("item_id", rows))
 
     def kind(self, field: str) -> str | None:
         """``"number"`` or ``"text"``: how a filter or facet treats the field; None when no item has it."""
         if field in CATALOGUE.names:
             kind = CATALOGUE.field(field).type
             return "text" if pa.types.is_string(kind) or pa.types.is_nested(kind) else "number"
+        found: str | None = self._kept.get(
+            ("kind", field),
+            lambda: self._attribute_kind(field),
+            lambda old, rows: old or self._only(rows)._attribute_kind(field),
+            self.num_rows,
+        )
+        return found
+
+    def _attribute_kind(self, field: str) -> str | None:
         places = self._all_attributes.places(field)
         if not len(places):
             return None
@@ -188,14 +242,21 @@ class ItemTable:
 
     def attribute_names(self) -> list[str]:
         """Every attribute that some item has."""
-        return sorted(self._all_attributes.names)
+        names: list[str] = self._kept.get(
+            "attributes",
+            lambda: sorted(self._all_attributes.names),
+            lambda old, rows: sorted({*old, *self._only(rows)._all_attributes.names}),
+            self.num_rows,
+        )
+        return names
 
     def facet_fields(self) -> list[str]:
         """Category, brand, price and rating where filled, then up to 8 attributes, most filled first."""
-        return self._facet_fields
+        # Which attributes are filled most does not change with a few items.
+        fields: list[str] = self._kept.get("facets", self._most_filled, lambda old, _: old, self.num_rows)
+        return fields
 
-    @cached_property
-    def _facet_fields(self) -> list[str]:
+    def _most_filled(self) -> list[str]:
         live = self.live
         columns = [n for n in FACET_COLUMNS if np.any(self._filled(n) & live)]
         a = self._all_attributes
@@ -231,7 +292,8 @@ class ItemTable:
         if stored.num_rows > 1.5 * size:
             stored, place = gather_table(stored, place), np.arange(size)
         ids = self._ids.plus([item_ids[n] for n in new], self.num_rows)
-        return ItemTable(stored, self._generation, place=place, tombstones=tombstones, ids=ids)
+        kept = self._kept.after(rows)
+        return ItemTable(stored, self._generation, place=place, tombstones=tombstones, ids=ids, kept=kept)
 
     def deleted(self, item_ids: Sequence[str]) -> ItemTable:
         """Without these items: their rows stay as tombstones.  Unknown ids change nothing."""
@@ -242,7 +304,8 @@ class ItemTable:
         """With these rows (numbers or bool[I]) as tombstones."""
         tombstones = self.tombstones.copy()
         tombstones[rows] = True
-        return ItemTable(self._stored, self._generation, place=self._place, tombstones=tombstones, ids=self._ids)
+        ids, kept = self._ids, self._kept
+        return ItemTable(self._stored, self._generation, place=self._place, tombstones=tombstones, ids=ids, kept=kept)
 
     def over(self, table: pa.Table) -> ItemTable:
         """The same rows and tombstones with other contents, given in row order."""
