@@ -27,6 +27,9 @@ FACET_ATTRIBUTES = 8
 FACET_FILL = 0.1
 FACET_VALUES = (2, 200)
 
+DELETED = "deleted"
+"""A file's column beside the catalogue's: rows that stay as tombstones."""
+BATCH_ROWS = 65_536
 SMALL_CHUNK = 4096
 MAX_SMALL_CHUNKS = 64
 
@@ -91,7 +94,20 @@ class ItemTable:
     def read(cls, path: Path, generation: int = 0) -> ItemTable:
         """A table that was written as an Arrow IPC file, memory-mapped."""
         with pa.memory_map(str(path)) as source:
-            return cls(pa.ipc.open_file(source).read_all(), generation)
+            table = pa.ipc.open_file(source).read_all()
+        if DELETED not in table.schema.names:
+            return cls(table, generation)
+        tombstones: Array = table[DELETED].to_numpy()
+        return cls(table.drop_columns([DELETED]), generation, tombstones=tombstones)
+
+    def write(self, path: Path) -> None:
+        """An Arrow IPC file of all rows in row order, with a column that marks the deleted ones; ``read`` reads it."""
+        schema = CATALOGUE.append(pa.field(DELETED, pa.bool_()))
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            for at in range(0, self.num_rows, BATCH_ROWS):
+                rows = np.arange(at, min(at + BATCH_ROWS, self.num_rows))
+                batch = self.row_table(rows).append_column(DELETED, pa.array(self.tombstones[rows]))
+                writer.write_table(batch.combine_chunks().cast(schema))
 
     @property
     def generation(self) -> int:

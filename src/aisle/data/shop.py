@@ -1,7 +1,9 @@
 """Shop: one shop's folder on disk.
 
-    CURRENT.json                   the pointer: format, generation, sequence, funnel, plan; replaced atomically, always last
-    generations/<g>/items.arrow    the catalogue, memory-mapped; ``generation.json`` and the indexes stand beside it
+    CURRENT.json                   the pointer: format, generation, sequence, funnel, plan, and what it pointed to before
+                                   (``history``, newest last); replaced atomically, always last
+    generations/<g>/items*.arrow   the catalogue, memory-mapped; ``generation.json`` names the file and what of the log it
+                                   holds, the indexes stand beside it
     events/<n>.parquet             behaviour in segments, each appended whole
     prices/<n>.parquet             the price history, likewise
     judgments/<name>.parquet       graded pairs, with ``<name>.gains.json``
@@ -16,14 +18,15 @@ A reader sees the last whole generation, whenever a writer stops.  One writer at
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -31,20 +34,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aisle.core.atomic import sync, sync_tree, write_file, write_json
-from aisle.core.errors import DataError, StateError
+from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
+from aisle.core.errors import DataError, GenerationError, StateError
+from aisle.core.leases import REMOVING, remove_unused
 from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
-from aisle.data.schema import CATALOGUE, EVENTS, JUDGMENTS, PRICES, complete
+from aisle.data.schema import EVENTS, JUDGMENTS, PRICES, complete
+from aisle.data.shop_files import FORMAT, about_items, locked, read_parquet, write_items, write_parquet
 from aisle.data.splits import split_judgments
 from aisle.data.view import View
 
-FORMAT = 1
 POINTER = "CURRENT.json"
-BATCH_ROWS = 65_536
+ABOUT = "generation.json"
 WRITING = ".writing-"
 THROUGH = "log_sequence"
+POINTS_TO = ("generation", "sequence", "funnel", "plan")
+MEND = "restore a backup (aisle restore), go back to what was served before (aisle rollback), or ingest again"
+MOST_HISTORY = 20
+POINT_WAIT_S = 10.0
+"""A server tidies up for a moment now and then; whoever points to a funnel waits for it."""
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
@@ -107,25 +116,37 @@ class Shop:
         return dict(value)
 
     def point(self, **changes: Any) -> dict[str, Any]:
-        """Replace entries of the pointer, all at once.  Returns the new pointer."""
-        with self.lock():
-            value = {**self.pointer(), **changes}
+        """Replace entries of the pointer, all at once; what it pointed to before is kept in ``history``.
+
+        Returns the new pointer.
+        """
+        with self.lock(wait_s=POINT_WAIT_S):
+            before = self.pointer()
+            value = {**before, **changes}
+            was, now = ([v.get(name) for name in ("generation", "funnel")] for v in (before, value))
+            if before["generation"] and was != now and "history" not in changes:
+                known = {name: before[name] for name in POINTS_TO if name in before}
+                value["history"] = [*before.get("history", []), known][-MOST_HISTORY:]
             write_json(self.folder / POINTER, value)
             return value
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """One writer at a time; may be nested.  Raises DataError when another process or Shop object writes."""
+    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
+        """One writer at a time; may be nested.
+
+        Raises DataError when another process or Shop object still writes after ``wait_s``.
+        """
         with self._thread_lock:
             if self._depth == 0:
-                self._handle = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o644)
-                try:
-                    fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    os.close(self._handle)
-                    raise DataError(
-                        f"another writer has {self.folder} open; wait until it ends, or stop it, and try again"
-                    ) from error
+                self._handle = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                until = time.monotonic() + wait_s
+                while not locked(self._handle):
+                    if time.monotonic() >= until:
+                        os.close(self._handle)
+                        raise DataError(
+                            f"another writer has {self.folder} open; wait until it ends, or stop it, and try again"
+                        )
+                    time.sleep(0.02)
             self._depth += 1
             try:
                 yield
@@ -145,25 +166,55 @@ class Shop:
     def generation_folder(self, generation: int | None = None) -> Path:
         return self.folder / "generations" / str(self.generation if generation is None else generation)
 
+    def about(self, generation: int | None = None) -> dict[str, Any]:
+        """``generation.json``: sequence, rows, the catalogue's file and its SHA-256; empty where there is none.
+
+        Raises StateError when it cannot be read.
+        """
+        path = self.generation_folder(generation) / ABOUT
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StateError(f"{path} is damaged ({error}); {MEND}") from None
+
     def base_sequence(self, generation: int | None = None) -> int:
         """The last log record that the generation's catalogue file holds; those after it are applied on top."""
-        path = self.generation_folder(generation) / "generation.json"
-        return int(json.loads(path.read_text(encoding="utf-8")).get("sequence", 0)) if path.is_file() else 0
+        return int(self.about(generation).get("sequence", 0))
+
+    def log_sequence(self) -> int:
+        """The last record that the log accepted; 0 where there is no log."""
+        if not self.log_path.exists():
+            return 0
+        with closing(sqlite3.connect(f"{self.log_path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as log:
+            floor = log.execute("SELECT value FROM meta WHERE name = 'floor'").fetchone()[0]
+            last = log.execute("SELECT max(sequence) FROM records").fetchone()[0]
+        return int(floor if last is None else last)
 
     def generations(self) -> list[int]:
         """Every whole generation on disk, oldest first."""
         names = (p.name for p in (self.folder / "generations").iterdir())
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def items(self, generation: int | None = None) -> ItemTable:
-        """The catalogue, memory-mapped.  Raises DataError when the shop has none, StateError when files are missing."""
+    def items(self, generation: int | None = None, *, check: bool = False) -> ItemTable:
+        """The catalogue, memory-mapped; ``check`` compares the whole file with its hash first.
+
+        Raises DataError when the shop has none, StateError when files are missing or damaged.
+        """
         generation = self.generation if generation is None else generation
         if generation == 0:
             raise DataError(f"{self.folder} has no products yet; add some with: aisle ingest FILE --into {self.folder}")
-        path = self.generation_folder(generation) / "items.arrow"
+        about = self.about(generation)
+        path = self.generation_folder(generation) / about.get("items", "items.arrow")
         if not path.is_file():
-            raise StateError(f"{path} is missing (generations there are: {self.generations()}); ingest again")
-        return ItemTable.read(path, generation)
+            raise StateError(f"{path} is missing (generations there are: {self.generations()}); {MEND}")
+        if check and "sha256" in about and file_hash(path) != about["sha256"]:
+            raise StateError(f"{path} is damaged (it does not match its hash); {MEND}")
+        try:
+            return ItemTable.read(path, generation)
+        except (OSError, pa.ArrowException) as error:
+            raise StateError(f"{path} is damaged ({error}); {MEND}") from None
 
     def write_generation(
         self,
@@ -185,13 +236,12 @@ class Shop:
             generation = 1 + max([self.generation, *self.generations()])
             work = Path(mkdtemp(prefix=WRITING, dir=parent))
             try:
-                rows = _write_items(work / "items.arrow", tables)
+                rows = write_items(work / "items.arrow", tables)
                 items = ItemTable.read(work / "items.arrow", generation)
                 check_ids(items.table["item_id"])
                 if build is not None:
                     build(items, work)
-                about = {"format": FORMAT, "generation": generation, "rows": rows, "sequence": sequence}
-                write_json(work / "generation.json", about)
+                write_json(work / ABOUT, about_items(work / "items.arrow", generation, rows, sequence))
                 work.chmod(0o755)
                 sync_tree(work)
                 os.rename(work, parent / str(generation))
@@ -202,26 +252,50 @@ class Shop:
             self.point(generation=generation, sequence=sequence)
             return generation
 
+    def write_snapshot(self, items: ItemTable, sequence: int) -> None:
+        """Keep the catalogue of the current generation as it is at ``sequence``: same rows, deleted ones included.
+
+        The log may forget what came before.  Raises GenerationError when the generation has moved on.
+        """
+        with self.lock():
+            generation = self.generation
+            if items.generation != generation:
+                raise GenerationError(
+                    f"a catalogue of generation {items.generation} cannot be kept, the shop is at {generation}; "
+                    "open the engine of the current generation"
+                )
+            if sequence <= self.base_sequence():
+                return
+            folder = self.generation_folder(generation)
+            path, old = folder / f"items-{sequence}.arrow", folder / self.about().get("items", "items.arrow")
+            write_file(path, lambda work: items.write(work))
+            write_json(folder / ABOUT, about_items(path, generation, items.num_rows, sequence))
+            # Whoever has the old file mapped keeps it; a name is all that goes.
+            for superseded in folder.glob("items*.arrow"):
+                if superseded not in (path, old):
+                    superseded.unlink()
+
     def prune(self, keep: int = 2) -> list[int]:
-        """Remove all but the ``keep`` newest generations up to the current one.  Returns those removed."""
+        """Remove all but the ``keep`` newest generations up to the current one, unless somebody has them open.
+
+        Returns those removed.
+        """
         if keep < 1:
             raise DataError(f"prune keeps {keep} generations; the current one is always kept, so give 1 or more")
         with self.lock():
             self._sweep()
             current = self.generation
             kept = [g for g in self.generations() if g <= current][-keep:]
-            removed = [g for g in self.generations() if g not in kept]
-            for generation in removed:
-                # Renamed first, so that nobody ever sees half of one.
-                os.rename(self.generation_folder(generation), self.folder / "generations" / f"{WRITING}{generation}")
-            self._sweep()
-            return removed
+            return [
+                int(p.name)
+                for p in remove_unused(self.generation_folder(g) for g in self.generations() if g not in kept)
+            ]
 
     def _sweep(self) -> None:
         """Remove what a writer left that was stopped in the middle."""
         for name in ("generations", "events", "prices", "judgments", "."):
             for path in (self.folder / name).glob(".*"):
-                if path.name.startswith(WRITING):
+                if path.name.startswith((WRITING, REMOVING)):
                     shutil.rmtree(path)
                 elif path.name.endswith(".writing"):
                     path.unlink()
@@ -260,12 +334,12 @@ class Shop:
             known = [int(p.stem) for p in (self.folder / kind).glob("*.parquet") if p.stem.isdecimal()]
             number = 1 + max(known, default=0)
             path = self.folder / kind / f"{number:06d}.parquet"
-            write_file(path, lambda work: pq.write_table(table, work, compression="zstd"))
+            write_file(path, lambda work: write_parquet(table, work))
             return number
 
     def _segments(self, kind: str, schema: pa.Schema) -> pa.Table:
         paths = sorted((self.folder / kind).glob("[0-9]*.parquet"), key=lambda p: int(p.stem))
-        return pa.concat_tables([schema.empty_table(), *(complete(pq.read_table(p), schema) for p in paths)])
+        return pa.concat_tables([schema.empty_table(), *(complete(read_parquet(p), schema) for p in paths)])
 
     # Judgments
 
@@ -281,7 +355,7 @@ class Shop:
         kept = complete(table, JUDGMENTS).replace_schema_metadata({"gains": json.dumps(text)})
         with self.lock():
             path = self.folder / "judgments" / f"{name}.parquet"
-            write_file(path, lambda work: pq.write_table(kept, work, compression="zstd"))
+            write_file(path, lambda work: write_parquet(kept, work))
             write_json(path.with_suffix(".gains.json"), text)
 
     def judgment_names(self) -> list[str]:
@@ -294,7 +368,7 @@ class Shop:
             raise DataError(
                 f"{self.folder} has no judgments {name!r} (there are: {self.judgment_names()}); ingest some"
             )
-        table = pq.read_table(path)
+        table = read_parquet(path)
         text = json.loads((table.schema.metadata or {}).get(b"gains", b"{}"))
         return complete(table.replace_schema_metadata(None), JUDGMENTS), {int(g): v for g, v in text.items()}
 
@@ -344,13 +418,3 @@ def _is_bare(folder: Path) -> bool:
         return False
     rest = [p for p in folder.iterdir() if not p.name.endswith(".writing")]
     return all(p.name in FOLDERS and p.is_dir() and not any(p.iterdir()) for p in rest)
-
-
-def _write_items(path: Path, tables: Iterable[pa.Table]) -> int:
-    """Stream tables into an Arrow IPC file.  Returns the rows written."""
-    rows = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, CATALOGUE) as writer:
-        for table in tables:
-            writer.write_table(complete(table, CATALOGUE), max_chunksize=BATCH_ROWS)
-            rows += table.num_rows
-    return rows

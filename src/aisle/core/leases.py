@@ -1,0 +1,60 @@
+"""Leases: folders that somebody has open are not removed under their hands.
+
+Whoever opens a folder of immutable files holds it (a shared lock, which the system takes back when the process dies,
+however it dies).  Whoever tidies up removes only what nobody holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+REMOVING = ".removing-"
+
+
+class Lease:
+    """Keeps a folder from being removed until ``release`` is called or the last reference is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError when the folder is not there."""
+        self.folder = folder
+        self._handle: int | None = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def hold(folder: Path) -> Lease:
+    """A lease of a folder.  Raises FileNotFoundError when it is not there (any more)."""
+    return Lease(folder)
+
+
+def remove_unused(folders: Iterable[Path]) -> list[Path]:
+    """Remove the folders that nobody holds.  Returns those removed; the others are left for a later call."""
+    removed = []
+    for folder in folders:
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Renamed first, so that nobody opens half of one.
+            away = folder.with_name(REMOVING + folder.name)
+            os.rename(folder, away)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+        shutil.rmtree(away, ignore_errors=True)
+        removed.append(folder)
+    return removed
