@@ -69,6 +69,8 @@ def test_build_open_refresh_and_vectors_on_disk(tmp_path):
     engine.save_vectors("./my encoder")
     items = items.upserted(table([{"item_id": "NEW", "title": "unicorn", "rating_count": 10_000}]).table)
     engine.refresh(items, items.rows_of(["NEW"]), sequence=8)
+    assert engine.num_unsaved == 1
+    assert engine.save() == engine.saved_sequence == 8
     engine.put_vectors("./my encoder", items.rows_of(["NEW"]), np.full((1, 8), 0.5, np.float32))
     for now in (engine, EmbeddedEngine.open(items, tmp_path)):
         assert now.sequence == 8

@@ -46,36 +46,49 @@ def found(engine: EmbeddedEngine, query: str) -> set[str]:
     return set(engine.items.ids(hits.item))
 
 
+def in_full(items: ItemTable) -> dict[str, tuple[str, str]]:
+    rows = np.flatnonzero(items.live)
+    columns = (items.text("title", rows), items.text("merchant", rows))
+    return dict(zip(items.ids(rows), zip(*columns, strict=True), strict=True))
+
+
 def state(items: ItemTable) -> dict[str, str]:
     rows = np.flatnonzero(items.live)
     return dict(zip(items.ids(rows), items.text("title", rows), strict=True))
 
 
-OPERATIONS = st.lists(st.tuples(st.sampled_from(["upsert", "delete"]), st.sampled_from("abcdef")), max_size=30)
+OPERATIONS = st.lists(
+    st.tuples(st.sampled_from(["upsert", "delete", "update"]), st.sampled_from("abcdef")), max_size=30
+)
+
+
+def as_record(n: int, kind: str, item_id: str) -> Record:
+    values = {"upsert": product(item_id, f"{item_id} {n}"), "update": {"item_id": item_id, "merchant": f"m{n}"}}
+    return Record(n, kind, 0.0, values.get(kind, {"item_id": item_id}))
 
 
 @given(OPERATIONS, st.integers(1, 12))
 @settings(max_examples=80, deadline=None)
 def test_batches_give_the_rows_and_contents_of_single_records(operations: list[tuple[str, str]], size: int) -> None:
-    records = [
-        Record(n, kind, 0.0, product(item_id, f"{item_id} {n}") if kind == "upsert" else {"item_id": item_id})
-        for n, (kind, item_id) in enumerate(operations, 1)
-    ]
+    records = [as_record(n, kind, item_id) for n, (kind, item_id) in enumerate(operations, 1)]
     single = batched = EMPTY
-    wanted: dict[str, str] = {}
+    wanted: dict[str, tuple[str, str]] = {}
     for record in records:
         single, _ = applied(single, [record])
+        item_id = record.value["item_id"]
         if record.kind == "upsert":
-            wanted[record.value["item_id"]] = record.value["title"]
-        else:
-            wanted.pop(record.value["item_id"], None)
+            wanted[item_id] = record.value["title"], ""
+        elif record.kind == "delete":
+            wanted.pop(item_id, None)
+        elif item_id in wanted:
+            wanted[item_id] = wanted[item_id][0], record.value["merchant"]
     for start in range(0, len(records), size):
         batched, rows = applied(batched, records[start : start + size])
         assert len(np.unique(rows)) == len(rows)
-    assert state(batched) == state(single) == wanted
+    assert in_full(batched) == in_full(single) == wanted
     assert batched.ids(np.arange(batched.num_rows)) == single.ids(np.arange(single.num_rows))
     again, _ = applied(batched, records[-size:])
-    assert state(again) == wanted
+    assert in_full(again) == wanted
     assert again.num_rows == batched.num_rows
 
 
@@ -114,13 +127,14 @@ def test_what_was_acknowledged_before_a_crash_is_applied_when_opened(shop: Shop)
 def test_an_index_ahead_of_its_pointer_is_brought_to_the_same_state(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The text index committed, then the process died before the engine's sequence was written."""
+    """The text index was saved, then the process died before the engine's sequence was written."""
     with Log.open(shop.log_path) as log:
         engine = open_engine(shop, log)
         log.append("upsert", [product("first", "velvet sofa"), product("p1", "velvet stool")])
         monkeypatch.setattr("aisle.engine.embedded.engine.write_json", _die)
+        catch_up(engine, log)
         with pytest.raises(KeyboardInterrupt):
-            catch_up(engine, log)
+            engine.save()
         monkeypatch.undo()
     with Log.open(shop.log_path) as log:
         again = open_engine(shop, log)
@@ -133,6 +147,86 @@ def _die(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_an_update_changes_what_it_names_and_a_null_empties(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("update", [{"item_id": "p1", "price_cents": 5}, {"item_id": "p2", "price_cents": None, "stock": 3}])
+        log.append("update", [{"item_id": "nobody", "price_cents": 5}])
+        catch_up(engine, log)
+        assert engine.items.num_rows == 50
+        assert engine.items.number("price_cents", np.array([1])).tolist() == [5]
+        assert engine.items.text("price_cents", np.array([2])) == [""]
+        assert engine.items.number("stock", np.array([2])).tolist() == [3]
+        assert engine.items.text("title", np.array([1, 2])) == ["lamp 1", "lamp 2"]
+        with pytest.raises(DataError, match=r"record 2 of 2 \(item 'p2'\) has price_cents -1"):
+            log.append("update", [{"item_id": "p1", "price_cents": 7}, {"item_id": "p2", "price_cents": -1}])
+        with pytest.raises(DataError, match=r"record 2 of 2 \(item 'p2'\) has a stock that does not fit .*int64"):
+            log.append("update", [{"item_id": "p1", "stock": 7}, {"item_id": "p2", "stock": "many"}])
+
+
+def test_a_reader_follows_the_log_and_goes_over_to_saved_indexes(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log, Log.open(shop.log_path, read_only=True) as tail:
+        writer = open_engine(shop, log)
+        reader = open_engine(Shop.open(shop.folder), tail, may_build=False)
+        log.append("upsert", [product("new", "velvet sofa")])
+        catch_up(writer, log)
+        assert writer.save() == 1
+        assert not writer.reopen()
+        assert reader.reopen() is False, "it has not applied yet what the new index holds"
+        log.append("upsert", [product("p1", "velvet stool")])
+        log.append("delete", ["new"])
+        catch_up(reader, tail)
+        assert reader.num_unsaved == 2
+        assert reader.reopen()
+        assert (reader.saved_sequence, reader.sequence, reader.num_unsaved) == (1, 3, 2)
+        assert found(reader, "velvet") == {"p1"}
+        catch_up(writer, log)
+        for _ in range(3):
+            log.append("update", [{"item_id": "p3", "price_cents": 9}])
+            catch_up(writer, log)
+            writer.save()
+        kept = {p.name for p in (shop.generation_folder() / "text").iterdir()}
+        assert {"v4", "v5"} <= kept, "the current version and the one before"
+        catch_up(reader, tail)
+        assert reader.reopen()
+        assert found(reader, "velvet") == found(writer, "velvet") == {"p1"}
+        assert reader.num_unsaved == 0
+
+
+@pytest.mark.parametrize("saved_first", [True, False])
+def test_a_snapshot_and_the_indexes_may_be_at_different_sequences(shop: Shop, saved_first: bool) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("upsert", [product("one", "velvet sofa"), product("p1", "velvet stool")])
+        catch_up(engine, log)
+        if saved_first:
+            engine.save()
+            log.append("delete", ["one"])
+            log.append("upsert", [product("two", "velvet chair")])
+            catch_up(engine, log)
+        shop.write_snapshot(engine.items, engine.sequence)
+        log.append("upsert", [product("three", "velvet bench")])
+        again = open_engine(Shop.open(shop.folder), log)
+        wanted = {"two", "p1", "three"} if saved_first else {"one", "p1", "three"}
+        assert found(again, "velvet") == wanted
+        assert again.sequence == log.last_sequence
+        assert again.text.num_docs == again.items.live.sum()
+        catch_up(engine, log)
+        assert again.items.ids(np.arange(again.items.num_rows)) == engine.items.ids(np.arange(engine.items.num_rows))
+
+
+def test_a_damaged_text_index_is_built_again_by_whoever_may(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        open_engine(shop, log)
+        file = max((shop.generation_folder() / "text").rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        with pytest.raises(StateError, match="damaged"):
+            open_engine(shop, log, check=True, may_build=False)
+        assert found(open_engine(shop, log, check=True), "lamp") == set(state(shop.items()))
+        open_engine(shop, log, check=True, may_build=False)
+
+
 def test_an_engine_ahead_of_the_log_is_refused(shop: Shop, tmp_path: Path) -> None:
     with Log.open(shop.log_path) as log:
         engine = open_engine(shop, log)
@@ -140,6 +234,7 @@ def test_an_engine_ahead_of_the_log_is_refused(shop: Shop, tmp_path: Path) -> No
         log.backup(tmp_path / "old.sqlite")
         log.append("delete", ["p2"])
         catch_up(engine, log)
+        assert engine.save() == 2
     for part in shop.folder.glob("log.sqlite*"):
         part.unlink()
     Log.restore(tmp_path / "old.sqlite", shop.log_path)

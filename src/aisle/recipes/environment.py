@@ -7,23 +7,36 @@ from pathlib import Path
 from aisle.core.env import Encoder, Env, Progress, silent
 from aisle.core.shop import Items
 from aisle.data.shop import Shop
-from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
+from aisle.engine.embedded.appliers import open_engine
+from aisle.engine.embedded.engine import EmbeddedEngine
+from aisle.engine.embedded.log import Log
 from aisle.nn.encoders import Encoders
 from aisle.nn.item_vectors import EncodingCache, cache_name, fill, missing_rows
 
 
-def open_env(shop: Shop, *, seed: int = 0, progress: Progress = silent) -> Env:
-    """The engine of the current generation (its text index is built where it is missing) and lazy encoders."""
-    items = shop.items()
-    folder = shop.generation_folder()
-    if (folder / POINTER).exists():
-        engine = EmbeddedEngine.open(items, folder)
-    else:
-        with shop.lock():
-            engine = EmbeddedEngine.build(items, folder, progress=progress)
+def open_env(
+    shop: Shop,
+    *,
+    engine: EmbeddedEngine | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Env:
+    """The engine of the current generation (its text index is built where it is missing) and lazy encoders.
+
+    engine  one that is open already; without, the log is read up to its end
+    """
+    opened = engine or _opened(shop, progress)
+    items, folder = opened.items, shop.generation_folder(opened.generation)
     return Env(
-        engine=engine, encoders=Encoders(own=lambda: own_encoder(items, folder, progress)), seed=seed, progress=progress
+        engine=opened, encoders=Encoders(own=lambda: own_encoder(items, folder, progress)), seed=seed, progress=progress
     )
+
+
+def _opened(shop: Shop, progress: Progress) -> EmbeddedEngine:
+    if not shop.log_path.exists():
+        return open_engine(shop, None, progress=progress)
+    with Log.open(shop.log_path, read_only=True, check=False) as log:
+        return open_engine(shop, log, progress=progress)
 
 
 def memory_env(items: Items, *, seed: int = 0, progress: Progress = silent) -> Env:

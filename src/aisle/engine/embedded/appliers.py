@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -18,11 +18,12 @@ from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
 from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
 from aisle.engine.embedded.log import Log
-from aisle.engine.embedded.log_records import Record, catalogue_table
+from aisle.engine.embedded.log_records import ITEM_KINDS, Record, catalogue_table
 
-ITEM_KINDS = ("upsert", "delete")
 BATCH_RECORDS = 2000
 RETRY_S = 1.0
+BUILD_WAIT_S = 600.0
+"""Another process may be building the same index."""
 NO_ROWS = np.zeros(0, np.int32)
 
 
@@ -46,27 +47,37 @@ def applied(items: ItemTable, records: Sequence[Record]) -> tuple[ItemTable, Arr
     Only an item's last state is applied; a new item still gets the row that one record after another would give it,
     so that rows do not depend on where batches begin.
     """
-    upserted: dict[str, dict[str, object]] = {}
+    whole: dict[str, dict[str, object]] = {}
+    parts: dict[str, dict[str, object]] = {}
     gone: dict[str, None] = {}
     for record in records:
+        item_id = record.value["item_id"]
         if record.kind == "upsert":
-            upserted[record.value["item_id"]] = record.value
-            gone.pop(record.value["item_id"], None)
+            whole[item_id] = record.value
+            gone.pop(item_id, None)
+            parts.pop(item_id, None)
         elif record.kind == "delete":
-            gone[record.value["item_id"]] = None
-    if upserted:
-        items = items.upserted(catalogue_table(list(upserted.values())))
+            gone[item_id] = None
+            parts.pop(item_id, None)
+        elif item_id not in gone:
+            into = whole if item_id in whole else parts
+            into[item_id] = {**into.get(item_id, {}), **record.value}
+    changed = [*_completed(items, parts), *whole.values()]
+    if changed:
+        items = items.upserted(catalogue_table(changed))
     if gone:
         items = items.deleted(list(gone))
-    rows = items.rows_of([*upserted, *gone])
+    rows = items.rows_of([*(str(value["item_id"]) for value in changed), *gone])
     return items, np.unique(rows[rows >= 0])
 
 
-def replayed(items: ItemTable, log: Log, after: int, until: int | None = None) -> ItemTable:
-    """The catalogue as it was at ``after``, brought to ``until`` (the log's end)."""
-    for batch in log.batches(after, until, ITEM_KINDS):
-        items = applied(items, batch)[0]
-    return items
+def _completed(items: ItemTable, parts: Mapping[str, Mapping[str, object]]) -> list[dict[str, object]]:
+    """Whole products from the columns that change and the rest as it is; those that there are not are left out."""
+    rows = items.rows_of(list(parts))
+    rows = rows[rows >= 0]
+    rows = rows[~items.tombstones[rows]]
+    known = items.row_table(rows).to_pylist() if len(rows) else []
+    return [{**product, **parts[product["item_id"]]} for product in known]
 
 
 def catch_up(engine: EmbeddedEngine, log: Log, *, batch: int = BATCH_RECORDS) -> int:
@@ -77,10 +88,7 @@ def catch_up(engine: EmbeddedEngine, log: Log, *, batch: int = BATCH_RECORDS) ->
     """
     until = log.last_sequence
     if engine.sequence > until:
-        raise StateError(
-            f"the indexes are at sequence {engine.sequence}, the log ends at {until}; it was restored from an older "
-            "backup or belongs to another shop: build the indexes again, or restore a newer log"
-        )
+        raise ahead(engine.sequence, until)
     for records in log.batches(engine.sequence, until, ITEM_KINDS, batch):
         items, rows = applied(_table(engine), records)
         engine.refresh(items, rows, sequence=records[-1].sequence)
@@ -89,24 +97,65 @@ def catch_up(engine: EmbeddedEngine, log: Log, *, batch: int = BATCH_RECORDS) ->
     return until
 
 
-def open_engine(shop: Shop, log: Log, *, progress: Progress = silent) -> EmbeddedEngine:
-    """The engine of the current generation with everything that the log holds, built when it was not there.
+def open_engine(
+    shop: Shop, log: Log | None, *, check: bool = False, may_build: bool = True, progress: Progress = silent
+) -> EmbeddedEngine:
+    """The engine of the current generation with everything that the log holds.
+
+    log        may be open for reading only; None: the catalogue's file alone
+    check      compare the catalogue and the text index with their hashes
+    may_build  build the text index where there is none or it is damaged; else raise StateError
 
     The catalogue is the generation's file plus the log's records after the generation's own sequence.
+    Raises StateError when the indexes are ahead of the log, DataError when the log lacks records that they need.
     """
-    folder, base, base_sequence = shop.generation_folder(), shop.items(), shop.base_sequence()
+    generation = shop.generation
+    folder, base_sequence = shop.generation_folder(generation), shop.base_sequence(generation)
+    base = shop.items(generation, check=check)
+    last = base_sequence if log is None else log.last_sequence
     saved = _saved_sequence(folder)
-    if saved is None:
-        last = log.last_sequence
-        items = replayed(base, log, base_sequence, last)
+    if log is not None and saved is not None and saved > last:
+        raise ahead(saved, last)
+    # A new index is built from the whole catalogue, so nothing of it is out of date.
+    items, rows = _replayed(base, log, base_sequence, last, last if saved is None else saved)
+    if saved is not None:
+        try:
+            engine = EmbeddedEngine.open(items, folder, check=check)
+        except StateError:
+            if not may_build:
+                raise
+        else:
+            if len(rows) or engine.sequence != last:
+                engine.refresh(items, rows, sequence=last)
+            return engine
+    elif not may_build:
+        raise StateError(f"{folder} holds no indexes yet; they are there once the writing server has built them")
+    with shop.lock(wait_s=BUILD_WAIT_S):
         return EmbeddedEngine.build(items, folder, sequence=last, progress=progress)
-    # An index that was built from the generation's file holds all that the file holds.
-    reached = max(saved, base_sequence)
-    engine = EmbeddedEngine.open(replayed(base, log, base_sequence, min(reached, log.last_sequence)), folder)
-    if saved < reached:
-        engine.refresh(engine.items, NO_ROWS, sequence=reached)
-    catch_up(engine, log)
-    return engine
+
+
+def _replayed(base: ItemTable, log: Log | None, after: int, until: int, indexed: int) -> tuple[ItemTable, Array]:
+    """The catalogue from ``after`` to ``until``, and the rows (int32) that records after ``indexed`` touched."""
+    if log is None:
+        return base, NO_ROWS
+    items, touched = base, [NO_ROWS]
+    # What the catalogue's file holds already, an index may lack.
+    for records in log.batches(min(indexed, after), after, ITEM_KINDS):
+        touched.append(items.rows_of(list({r.value["item_id"] for r in records})))
+    for first, last in ((after, max(indexed, after)), (max(indexed, after), until)):
+        for records in log.batches(first, last, ITEM_KINDS):
+            items, rows = applied(items, records)
+            if first >= indexed:
+                touched.append(rows)
+    found = np.unique(np.concatenate(touched))
+    return items, found[found >= 0].astype(np.int32)
+
+
+def ahead(sequence: int, last: int) -> StateError:
+    return StateError(
+        f"the indexes are at sequence {sequence}, the log ends at {last}; it was restored from an older "
+        "backup or belongs to another shop: build the indexes again, or restore a newer log"
+    )
 
 
 def fold(shop: Shop, log: Log, engine: EmbeddedEngine) -> int:
