@@ -9,7 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REMOVING = ".removing-"
@@ -36,6 +37,17 @@ class Lease:
 def hold(folder: Path) -> Lease:
     """A lease of a folder.  Raises FileNotFoundError when it is not there (any more)."""
     return Lease(folder)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """One process at a time does what stands in the block, the others wait; ``path`` is a file made for this alone."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_unused(folders: Iterable[Path]) -> list[Path]:

@@ -33,6 +33,15 @@ def splits_of(counts: Array) -> Array:
     return splits
 
 
+def mask_of_size(mask: Array, size: int) -> Array:
+    """bool[size]: the mask, cut, or longer by False; a catalogue may have grown between two looks at it."""
+    if len(mask) >= size:
+        return mask[:size]
+    out = np.zeros(size, bool)
+    out[: len(mask)] = mask
+    return out
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ragged:
     """Rows of unequal length: row i is ``values[splits[i]:splits[i+1]]``."""

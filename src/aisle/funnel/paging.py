@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aisle.core.errors import GenerationError
-from aisle.core.lists import Array, ItemLists, missing_value, splits_of
+from aisle.core.lists import Array, ItemLists, mask_of_size, missing_value, splits_of
 from aisle.core.requests import Requests, Scene
 from aisle.funnel.page import Cursor, Page, StageTrace
 
@@ -74,10 +74,14 @@ def assemble(
 
 
 def _match(engine: Engine, requests: Requests, q: int) -> Array:
-    """bool[I]: what the words of request q match, before its filter; similar items match nothing beyond their prefix."""
+    """bool[I]: what the words of request q match, before its filter; similar items match nothing beyond their prefix.
+
+    I are the rows that there were when the request was compiled: what came since is for the next one.
+    """
+    size = len(requests.masks().of(q))
     if int(requests.scene[q]) == Scene.SIMILAR:
-        return np.zeros(engine.items.num_rows, bool)
-    return engine.text.match(requests.query[q], {})
+        return np.zeros(size, bool)
+    return mask_of_size(engine.text.match(requests.query[q], {}), size)
 
 
 def _with_rows(matching: Array, rows: Array) -> Array:

@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,36 +25,36 @@ from aisle.core.bags import Bags
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.filters import Sort
-from aisle.core.leases import hold, remove_unused
+from aisle.core.leases import exclusive, hold, remove_unused
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
-from aisle.engine.embedded.facets import FacetCounter
-from aisle.engine.embedded.filters import Fields, compile_filters
-from aisle.engine.embedded.text import TantivyText
+from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
 
 if TYPE_CHECKING:
     from aisle.engine.embedded.impacts import Impacts
 
-POINTER = "engine.json"
+POINTER, LOCK = "engine.json", ".engine.lock"
 REBUILD = "remove the generation's engine.json, and the indexes are built again from the catalogue"
-NO_ROWS = np.zeros(0, np.int32)
 
 
 class _Saved(NamedTuple):
-    """``engine.json``: the text version in use, the sequence of what stands on disk, SHA-256 of the version's files."""
+    """``engine.json``: the text version in use, the log record up to which what stands on disk holds the log, SHA-256
+    of the version's files, and encoder -> the record up to which its vectors are right."""
 
     text: str | None
     sequence: int
     hashes: Mapping[str, str]
+    encoded: Mapping[str, int]
 
     @classmethod
     def read(cls, folder: Path) -> _Saved:
         """Raises StateError when there is none or it cannot be read."""
         try:
             pointer = json.loads((folder / POINTER).read_text())
-            return cls(pointer["text"], int(pointer["sequence"]), pointer.get("hashes", {}))
+            return cls(pointer["text"], int(pointer["sequence"]), pointer.get("hashes", {}), pointer.get("encoded", {}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StateError(f"{folder} holds no indexes ({error}); build them with EmbeddedEngine.build") from None
 
@@ -69,7 +68,7 @@ class EmbeddedEngine:
     def __init__(
         self,
         items: Items,
-        text: TantivyText,
+        text: EmbeddedText,
         vectors: Mapping[str, Vectors],
         folder: Path | None,
         sequence: int = 0,
@@ -81,12 +80,12 @@ class EmbeddedEngine:
         self._sparse = _open_sparse(folder, items.generation)
         self._folder = folder
         self._sequence = sequence
-        self._saved = saved or _Saved(None, sequence, {})
+        self._saved = saved or _Saved(None, sequence, {}, {})
         self._leases = [] if folder is None else [hold(folder)]
         self._touched: list[tuple[int, Array]] = []
         self._pointers = self._stamps()
-        self._writing, self._saving = Lock(), Lock()
-        self._follow(items, NO_ROWS)
+        self._writing, self._saving = Lock(), RLock()
+        self._items, self._columns = items, Columns(items)
 
     @classmethod
     def build(
@@ -94,10 +93,10 @@ class EmbeddedEngine:
     ) -> EmbeddedEngine:
         """Index a catalogue, in memory or in ``folder`` (its generation's); vectors that stand there are kept."""
         if folder is None:
-            return cls(items, TantivyText.build(items, progress=progress), {}, None, sequence)
+            return cls(items, EmbeddedText.build(items, progress=progress), {}, None, sequence)
         version = _next_version(folder / "text")
-        TantivyText.build(items, folder / "text" / version, progress=progress)
-        _Saved(version, sequence, folder_hashes(folder / "text" / version)).write(folder)
+        EmbeddedText.build(items, folder / "text" / version, progress=progress)
+        _Saved(version, sequence, folder_hashes(folder / "text" / version), {}).write(folder)
         _tidy(folder / "text", version)
         return cls.open(items, folder)
 
@@ -111,7 +110,7 @@ class EmbeddedEngine:
         place = folder / "text" / str(saved.text)
         if check and folder_hashes(place) != saved.hashes:
             raise StateError(f"{place} is damaged (its files do not match their hashes); {REBUILD}")
-        text = TantivyText.open(items, place)
+        text = EmbeddedText.open(items, place)
         stored = sorted(p for p in (folder / "vectors").glob("[!.]*") if p.is_dir())
         vectors = {encoder_name(p.name): Vectors.open(p, items.generation) for p in stored}
         return cls(items, text, vectors, folder, saved.sequence, saved=saved)
@@ -131,6 +130,11 @@ class EmbeddedEngine:
         return self._saved.sequence
 
     @property
+    def encoded(self) -> Mapping[str, int]:
+        """Encoder -> the last log record whose texts its saved vectors stand for."""
+        return {name: self._saved.encoded.get(name, 0) for name in self._vectors}
+
+    @property
     def num_unsaved(self) -> int:
         """Rows that differ between the text index on disk and the one that answers, some counted twice."""
         return sum(len(rows) for _, rows in self._touched)
@@ -140,8 +144,13 @@ class EmbeddedEngine:
         return self._items
 
     @property
-    def text(self) -> TantivyText:
+    def text(self) -> EmbeddedText:
         return self._text
+
+    def at_once(self) -> tuple[Items, int]:
+        """The catalogue and the log record up to which it holds the log, which belong together."""
+        with self._writing:
+            return self._items, self._sequence
 
     def refresh(self, items: Items, changed_rows: Array, *, sequence: int | None = None) -> None:
         """Bring every index to this catalogue: rows that are new, different or gone; found by the next search.
@@ -152,7 +161,7 @@ class EmbeddedEngine:
         with self._writing:
             if items is not self._items or len(rows):
                 self._text.refresh(items, rows)
-                self._follow(items, rows)
+                self._items, self._columns = items, self._columns.followed(items, rows)
             self._sequence = self._sequence if sequence is None else sequence
             if len(rows):
                 self._touched.append((self._sequence, rows))
@@ -169,18 +178,23 @@ class EmbeddedEngine:
                 text, sequence, touched = self._text, self._sequence, len(self._touched)
             if not touched:
                 if sequence != self._saved.sequence:
-                    self._saved = self._saved._replace(sequence=sequence)
-                    self._saved.write(self._folder)
-                    self._pointers[POINTER] = _stamp(self._folder / POINTER)
+                    self._record(sequence=sequence, encoded=self._saved.encoded)
                 return sequence
             version = _next_version(self._folder / "text")
             place = self._folder / "text" / version
-            saved = text.saved(place)
-            self._go_over(saved, sequence, version, folder_hashes(place))
-            self._saved.write(self._folder)
-            self._pointers[POINTER] = _stamp(self._folder / POINTER)
+            self._go_over(text.saved(place), sequence, version)
+            hashes = folder_hashes(place)
+            self._record(text=version, sequence=sequence, hashes=hashes, encoded=self._saved.encoded)
             _tidy(self._folder / "text", version)
             return sequence
+
+    def _record(self, **changes: Any) -> None:
+        """Replace entries of ``engine.json``; a fit in another process may have replaced others."""
+        assert self._folder is not None
+        with exclusive(self._folder / LOCK):
+            self._saved = _Saved.read(self._folder)._replace(**changes)
+            self._saved.write(self._folder)
+            self._pointers[POINTER] = _stamp(self._folder / POINTER)
 
     def reopen(self) -> bool:
         """Go over to versions that another process has saved, once everything they hold was applied here too.
@@ -206,19 +220,19 @@ class EmbeddedEngine:
         if saved.sequence > self._sequence:
             return False
         if saved.text != self._saved.text:
-            text = TantivyText.open(self._items, self._folder / "text" / str(saved.text))
-            self._go_over(text, saved.sequence, saved.text, saved.hashes)
+            text = EmbeddedText.open(self._items, self._folder / "text" / str(saved.text))
+            self._go_over(text, saved.sequence, saved.text)
         self._saved = saved
         return True
 
-    def _go_over(self, text: TantivyText, sequence: int, version: str | None, hashes: Mapping[str, str]) -> None:
+    def _go_over(self, text: EmbeddedText, sequence: int, version: str | None) -> None:
         """Answer with this text index, made from the catalogue at ``sequence``."""
         with self._writing:
             later = [(s, rows) for s, rows in self._touched if s > sequence]
             if later:
                 text.refresh(self._items, np.unique(np.concatenate([rows for _, rows in later])))
             self._text, self._touched = text, later
-            self._saved = _Saved(version, sequence, dict(hashes))
+            self._saved = self._saved._replace(text=version, sequence=sequence)
 
     def _open_again(self, folder: Path) -> None:
         """Vectors or bags of which another process saved a new version."""
@@ -248,18 +262,29 @@ class EmbeddedEngine:
 
     def put_vectors(self, encoder: str, rows: Array, vectors_ND: Array) -> None:
         """Store these rows' vectors, found by the next search; ``save_vectors`` indexes them and makes them last."""
-        with self._writing:
+        with self._saving:
             if encoder not in self._vectors:
                 self._vectors[encoder] = Vectors.empty(vectors_ND.shape[1], generation=self.generation)
             self._vectors[encoder].put(rows, vectors_ND)
 
-    def save_vectors(self, encoder: str) -> None:
-        """Index all vectors of an encoder and, for an engine with a folder, write them there."""
-        with self._writing:
+    def save_vectors(self, encoder: str, *, sequence: int | None = None) -> None:
+        """Index all vectors of an encoder and, for an engine with a folder, write them there.
+
+        sequence  they stand for the texts as of this log record; None: as of what was applied last
+        """
+        with self._saving:
+            sequence = self._sequence if sequence is None else sequence
             index = self._known(encoder)
             index.train()
             if self._folder is not None:
                 self._vectors[encoder] = index.saved(self._folder / "vectors" / folder_name(encoder))
+                self._pointers = self._stamps()
+                self._record(encoded={**self._saved.encoded, encoder: sequence})
+
+    def note_encoded(self, encoder: str, sequence: int) -> None:
+        """The saved vectors of an encoder stand for the texts as of this record too; kept by the next ``save``."""
+        with self._saving:
+            self._saved = self._saved._replace(encoded={**self._saved.encoded, encoder: sequence})
 
     def vectors(self, encoder: str) -> Vectors:
         """The vectors of a named encoder.  Raises UnknownName when they were not built."""
@@ -269,18 +294,19 @@ class EmbeddedEngine:
         """Store these rows' bags, found by the next search; ``save_sparse`` makes them last."""
         from aisle.engine.embedded.impacts import Impacts
 
-        with self._writing:
+        with self._saving:
             if name not in self._sparse:
                 self._sparse[name] = Impacts.empty(generation=self.generation)
             self._sparse[name].put(rows, bags)
 
     def save_sparse(self, name: str) -> None:
         """Merge all bags of a model and, for an engine with a folder, write them there."""
-        with self._writing:
+        with self._saving:
             index = self.sparse(name)
             index.compact()
             if self._folder is not None:
                 self._sparse[name] = index.saved(self._folder / "sparse" / folder_name(name))
+                self._pointers = self._stamps()
 
     def sparse(self, name: str) -> Impacts:
         """The bags of a named model.  Raises UnknownName when none were put."""
@@ -291,55 +317,21 @@ class EmbeddedEngine:
 
     def compile(self, requests: Requests) -> Requests:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
-        return replace(requests, allowed=compile_filters(requests.filters, self._fields))
+        return self._columns.compile(requests)
 
     def facets(
         self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
     ) -> list[Mapping[str, Any]]:
-        """Facet counts of each request over its match set (None: every row), by products.
-
-        Each facet is counted without its own selection.  Raises SettingError for a field that no item has.
-        """
-        count = self._facet_counter.count
-        return [count(filter, rows, fields) for filter, rows in zip(requests.filters, match, strict=True)]
+        """``Columns.facets``: counts over each request's match set."""
+        return self._columns.facets(requests, match, fields)
 
     def num_groups(self, rows_I: Array) -> int:
         """Products (variants counted once) among these rows, bool[I]."""
-        return self._facet_counter.num_groups(rows_I)
+        return self._columns.num_groups(rows_I)
 
     def order(self, rows: Array, sort: Sort | None) -> Array:
-        """``rows`` (int32[N]) by a column, missing last, ties by row; without a sort by popularity (review count).
-
-        Raises SettingError for a field that no item has.
-        """
-        if sort is None:
-            return rows[np.lexsort((rows, -self._popularity[rows]))]
-        if sort.field not in self._ranks:
-            self._ranks[sort.field] = self._rank(sort.field)
-        key = self._ranks[sort.field][rows]
-        # A missing value is NaN, and NaN sorts last either way.
-        return rows[np.lexsort((rows, -key if sort.descending else key))]
-
-    def _rank(self, field: str) -> Array:
-        """float64[I] that orders as the field does, NaN where missing; a text by its first label, in any case."""
-        if field == "active" or self._fields.is_numeric(field):
-            return self._fields.number(field)
-        codes, labels = self._fields.codes(field)
-        in_order = sorted(range(len(labels)), key=lambda code: labels[code].casefold())
-        rank = np.empty(len(labels))
-        rank[np.array(in_order, np.int64)] = np.arange(len(labels))
-        out = np.full(len(codes), np.nan)
-        first = codes.splits[:-1]
-        some = np.diff(codes.splits) > 0
-        out[some] = rank[codes.values[first[some]]]
-        return out
-
-    def _follow(self, items: Items, rows: Array) -> None:
-        self._items = items
-        self._fields = Fields(items)
-        self._facet_counter = FacetCounter(self._fields)
-        self._ranks: dict[str, Array] = {}
-        self._popularity = np.nan_to_num(items.number("rating_count"))
+        """``Columns.order``: ``rows`` by a column, or by popularity."""
+        return self._columns.order(rows, sort)
 
     def _known(self, encoder: str) -> Vectors:
         if encoder not in self._vectors:
