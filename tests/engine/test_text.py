@@ -9,7 +9,8 @@ from aisle.core.errors import StateError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import RowMasks
 from aisle.engine.embedded import text as text_module
-from aisle.engine.embedded.text import TantivyText
+from aisle.engine.embedded.analysis import Analyser
+from aisle.engine.embedded.text import EmbeddedText
 
 from .conftest import generated, table
 
@@ -29,13 +30,13 @@ def everything(items, num_queries: int = 1) -> RowMasks:
     return RowMasks(items.live[None], np.zeros(num_queries, np.int64))
 
 
-def search(index: TantivyText, items, query: str, k: int = 10) -> list[str]:
+def search(index: EmbeddedText, items, query: str, k: int = 10) -> list[str]:
     return items.ids(index.search([query], k, everything(items), {}).item)
 
 
 @pytest.fixture(scope="module")
-def index(items) -> TantivyText:
-    return TantivyText.build(items)
+def index(items) -> EmbeddedText:
+    return EmbeddedText.build(items)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +54,7 @@ def few():
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.01])
-@pytest.mark.parametrize("narrow", [0, 50, 5000])
-def test_search_under_a_mask_equals_filtering_everything(items, index, share, narrow, monkeypatch):
-    monkeypatch.setattr(text_module, "NARROW", narrow)
+def test_search_under_a_mask_equals_filtering_everything(items, index, share):
     rng = np.random.default_rng(1)
     bits = items.live & (rng.random(items.num_rows) < share)
     masks = RowMasks(np.stack([bits, items.live]), np.zeros(len(QUERIES), np.int64))
@@ -88,13 +87,13 @@ def test_a_batch_answers_as_each_query_alone(items, index):
 
 
 def test_weights_choose_the_fields(few):
-    index = TantivyText.build(few)
+    index = EmbeddedText.build(few)
     only = index.search(["lamp"], 10, everything(few), {"title": 1.0})
     assert set(few.ids(only.item)) == {"B01-X", "B02-X", "B06-X"}
 
 
 def test_syntax_stop_words_ids_and_cjk(few):
-    index = TantivyText.build(few)
+    index = EmbeddedText.build(few)
     assert search(index, few, '"desk lamp"') == ["B02-X"]
     assert sorted(search(index, few, "lamp -red")) == ["B03-X", "B06-X"]
     assert search(index, few, "the")[0] == "B04-X"
@@ -104,7 +103,7 @@ def test_syntax_stop_words_ids_and_cjk(few):
 
 
 def test_match_set(few):
-    index = TantivyText.build(few)
+    index = EmbeddedText.build(few)
 
     def matched(query: str) -> set[str]:
         return set(few.ids(np.flatnonzero(index.match(query, {}))))
@@ -129,7 +128,7 @@ def test_match_set_counts_words_as_promised(items, index):
 
 def words_of(items, index, row: int) -> set[str]:
     fields = ("title", "brand", "category", "attributes", "description")
-    return {t for f in fields for t in index._analyser.terms(items.text(f, np.array([row]))[0])}
+    return {t for f in fields for t in Analyser().terms(items.text(f, np.array([row]))[0])}
 
 
 def test_typos_are_corrected_and_suggested(items, index):
@@ -140,19 +139,19 @@ def test_typos_are_corrected_and_suggested(items, index):
 
 
 def test_explanations_name_the_fields(few):
-    index = TantivyText.build(few)
+    index = EmbeddedText.build(few)
     assert index.matched_fields("red lamps desk", 0) == {"title": ("red", "lamps"), "description": ("desk",)}
 
 
 def test_refresh_follows_changes_additions_and_deletions_on_disk(tmp_path):
     items = table(generated(60))
-    index = TantivyText.build(items, tmp_path / "v1")
+    index = EmbeddedText.build(items, tmp_path / "v1")
     fresh = table([{"item_id": "SKU-5", "title": "unicorn blanket"}, {"item_id": "NEW", "title": "unicorn mug"}]).table
     items = items.upserted(fresh).deleted(["SKU-7"])
     changed = items.rows_of(["SKU-5", "NEW", "SKU-7"])
     for _ in range(2):
         index.refresh(items, changed)
-    for now in (index, TantivyText.open(items, tmp_path / "v1")):
+    for now in (index, index.saved(tmp_path / "v2"), EmbeddedText.open(items, tmp_path / "v2")):
         assert sorted(search(now, items, "unicorn")) == ["NEW", "SKU-5"]
         assert now.num_docs == items.live.sum()
         assert now.suggest("unicron") == "unicorn"
@@ -160,27 +159,21 @@ def test_refresh_follows_changes_additions_and_deletions_on_disk(tmp_path):
         assert items.ids(now.search(["unicorn"], 5, old_mask, {}).item) == ["SKU-5"], "rows beyond a mask are refused"
 
 
-def test_the_writers_lock_does_not_stay(tmp_path, few):
-    TantivyText.build(few, tmp_path / "v1")
-    first, second = TantivyText.open(few, tmp_path / "v1"), TantivyText.open(few, tmp_path / "v1")
-    first.refresh(few, np.array([0]))
-    second.refresh(few, np.array([1]))
-
-
-def test_a_failed_build_leaves_nothing(tmp_path, few):
-    def stop(task, done, total):
+def test_a_failed_build_leaves_nothing(tmp_path, few, monkeypatch):
+    def stop(folder):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(text_module, "sync_tree", stop)
     with pytest.raises(KeyboardInterrupt):
-        TantivyText.build(few, tmp_path / "text" / "v1", progress=stop)
+        EmbeddedText.build(few, tmp_path / "text" / "v1")
     assert os.listdir(tmp_path / "text") == []
     with pytest.raises(StateError, match="build the indexes again"):
-        TantivyText.open(few, tmp_path / "text" / "v1")
+        EmbeddedText.open(few, tmp_path / "text" / "v1")
 
 
 def test_an_empty_catalogue_answers_nothing():
     items = table([{"item_id": "a", "title": "lamp", "active": False}])
-    index = TantivyText.build(items)
+    index = EmbeddedText.build(items)
     assert len(index.search(["lamp"], 5, everything(items), {}).item) == 0
     assert not index.match("lamp", {}).any()
 

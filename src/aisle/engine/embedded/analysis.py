@@ -1,12 +1,13 @@
-"""Text to index terms: one analyser for items and queries, and the small query syntax (``"phrases"``, ``-word``)."""
+"""Text to index terms: one analyser for items and queries, and the small query syntax: ``"phrases"``, ``-word``, ``begin*``."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from unicodedata import normalize
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
@@ -35,11 +36,17 @@ LANGUAGES = {
 """Locale prefix -> stemmer.  Any other language is indexed unstemmed."""
 
 LONGEST_WORD = 64
+REMEMBERED = 1000
+"""Parsed queries that are kept."""
+_TOKENS = 10_000
+"""Tokens that are analysed in one call."""
 LONGEST_QUERY, MOST_WORDS = 2000, 64
 """Characters and words of a query that are read, so that its cost is bounded."""
 _NO_STOP_WORDS = {"arabic", "greek", "romanian", "tamil", "turkish"}
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9d"
 _CJK_RUN = re.compile(f"[{_CJK}]+")
+_WIDTHS = re.compile("[\uff01-\uff9f\u3000]+")
+"""Full-width Latin and half-width kana, which mean the same as the usual ones."""
 _APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)")
 _PIECE = re.compile(r'(?<!\S)(?P<minus>-(?=["\w]))?(?:"(?P<phrase>[^"]*)"(?!\S)|(?P<word>\S+))')
 """A quote inside a word is no phrase: 15" means inches."""
@@ -47,11 +54,17 @@ _PIECE = re.compile(r'(?<!\S)(?P<minus>-(?=["\w]))?(?:"(?P<phrase>[^"]*)"(?!\S)|
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a query: as it reads (lower case, no accents), its index term, and its place among the words."""
+    """A word of a query: as it reads (lower case, no accents), its index term, and its place among the words.
+
+    ``is_prefix``: it was typed as ``ket*`` and stands for every word that begins so.  ``others``: terms that may have
+    been meant as well, where this one corrects what was typed.
+    """
 
     text: str
     term: str
     position: int
+    is_prefix: bool = False
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Query:
     @property
     def scoring(self) -> tuple[Word, ...]:
         """Every wanted word once, phrases included, in order."""
-        seen = {w.term: w for w in (*self.words, *(w for p in self.phrases for w in p))}
+        seen = {(w.term, w.is_prefix): w for w in (*self.words, *(w for p in self.phrases for w in p))}
         return tuple(seen.values())
 
 
@@ -84,6 +97,8 @@ class Analyser:
         self._surface = _chain().build()
         self._stemmed = (_chain().filter(Filter.stemmer(language)) if language else _chain()).build()
         has_list = language and language not in _NO_STOP_WORDS
+        # One request asks for the same text several times: to search, to match, to suggest.
+        self._parsed = lru_cache(maxsize=REMEMBERED)(self._parse)
         self._without_stop_words = _chain().filter(Filter.stopword(language)).build() if has_list else self._surface
 
     @classmethod
@@ -92,23 +107,31 @@ class Analyser:
         counts = Counter(locale[:2].lower() for locale in locales if locale)
         return cls(LANGUAGES.get(counts.most_common(1)[0][0], "")) if counts else cls()
 
-    @property
-    def tokenizer(self) -> TextAnalyzer:
-        """What the index runs over ``prepared`` text."""
-        return self._stemmed
-
     @staticmethod
     def prepared(text: str) -> str:
         """Text as both sides give it to the tokenizer: "men's" is "mens", a CJK run its overlapping pairs."""
         if "'" in text or "\u2019" in text:
             text = _APOSTROPHE.sub("", text)
-        return text if text.isascii() else _CJK_RUN.sub(_pairs, valid(text))
+        if text.isascii():
+            return text
+        text = _WIDTHS.sub(lambda run: normalize("NFKC", run.group()), valid(text))
+        return _CJK_RUN.sub(_pairs, text)
 
     def words(self, text: str) -> list[Word]:
         """Every word of a text, stop words included."""
         text = self.prepared(text)
         surface, stemmed = self._surface.pre_tokenize(text).tokens, self._stemmed.pre_tokenize(text).tokens
         return [Word(s.text, t.text, t.position) for s, t in zip(surface, stemmed, strict=True)]
+
+    def each(self, tokens: Sequence[str]) -> list[tuple[str, str] | None]:
+        """(as it reads without accents, term) of every token, each a single word; None for one that is too long."""
+        found: list[tuple[str, str] | None] = [None] * len(tokens)
+        for at in range(0, len(tokens), _TOKENS):
+            text = " ".join(tokens[at : at + _TOKENS])
+            surface, stemmed = self._surface.pre_tokenize(text).tokens, self._stemmed.pre_tokenize(text).tokens
+            for s, t in zip(surface, stemmed, strict=True):
+                found[at + s.position] = (s.text, t.text)
+        return found
 
     def terms(self, text: str) -> list[str]:
         """Index terms of a text, in order."""
@@ -120,10 +143,13 @@ class Analyser:
 
     def query(self, text: str) -> Query:
         """The parsed query, of a pasted text its first words.  Stop words are dropped unless there is nothing else."""
+        return self._parsed(text[:LONGEST_QUERY])
+
+    def _parse(self, text: str) -> Query:
         words: list[Word] = []
         phrases: list[tuple[Word, ...]] = []
         excluded: list[tuple[Word, ...]] = []
-        for piece in _PIECE.finditer(text[:LONGEST_QUERY]):
+        for piece in _PIECE.finditer(text):
             found = self.words(piece["phrase"] or piece["word"] or "")
             if not found:
                 continue
@@ -135,7 +161,9 @@ class Analyser:
             else:
                 start = words[-1].position + 1 if words else 0
                 words += [Word(w.text, w.term, start + w.position) for w in found]
-        content = [w for w in words if self._without_stop_words.analyze(w.text)]
+                if piece["word"].endswith("*"):
+                    words[-1] = replace(words[-1], is_prefix=True)
+        content = [w for w in words if w.is_prefix or self._without_stop_words.analyze(w.text)]
         kept = content or ([] if phrases else words)
         return Query(tuple(kept[:MOST_WORDS]), tuple(phrases), tuple(excluded))
 

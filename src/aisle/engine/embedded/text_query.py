@@ -1,98 +1,172 @@
-"""From parsed words to Tantivy queries: what scores, and what belongs to the match set.
+"""From the words of a query to what a state is asked: slots that documents fill, phrases, and what belongs to the match set.
 
 A word scores as the weighted sum of its BM25 in every field; as weighted, two neighbouring words that stand together in the
 title score again, and an item with every word scores a constant more.
+
+Legend: Q slots of a query, F fields, N rows found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
-import tantivy
-from tantivy import Occur
+import numpy as np
 
 from aisle.core.lists import Array
 from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS
-from aisle.engine.embedded.analysis import Query, Word, valid
+from aisle.engine.embedded.analysis import MOST_WORDS, Query, Word
+from aisle.engine.embedded.text_segment import Segment
+from aisle.engine.embedded.text_state import Choice, Found, Lists, Live, State
 
-LONGEST_ID = 1000
-ID_SCORE = 1000.0
-"""Score of the item whose id the query is: above any sum of BM25."""
+TITLE = TEXT_FIELDS.index("title")
+Choices = Callable[[Word], tuple[Choice, ...]]
 
 
-class QueryBuilder:
-    """Builds the queries of one schema under one set of field weights."""
+class Phrase(NamedTuple):
+    """Terms that stand at these distances from the first one; ``bits``: their slots."""
 
-    def __init__(self, schema: tantivy.Schema, weights: Mapping[str, float]) -> None:
-        self._schema = schema
+    bits: int
+    terms: tuple[int, ...]
+    gaps: tuple[int, ...]
+
+
+class Weights(NamedTuple):
+    """fields float64[F], and what pairs and having every word are worth."""
+
+    fields: Array
+    pairs: float
+    all_words: float
+
+    @classmethod
+    def of(cls, weights: Mapping[str, float]) -> Weights:
         weights = weights or TEXT_WEIGHTS
-        self._weights = {f: w for f, w in weights.items() if w > 0 and f in TEXT_FIELDS}
-        self._pair_weight = weights.get("pairs", 0.0)
-        self._all_words = weights.get("all_words", 0.0)
+        by_field = np.array([max(weights.get(field, 0.0), 0.0) for field in TEXT_FIELDS])
+        return cls(by_field, weights.get("pairs", 0.0), weights.get("all_words", 0.0))
 
-    def scoring(self, query: Query, item_id: str) -> tantivy.Query | None:
-        """What ``search`` and ``score`` run; None when nothing is wanted."""
-        words = query.scoring
-        parts = [(Occur.Should, self._word(w.term)) for w in words]
-        if self._pair_weight > 0:
-            pairs = pairwise(query.words)
-            parts += [(Occur.Should, self._pair(a, b)) for a, b in pairs if a.term != b.term]
-        if len(words) > 1 and self._all_words > 0:
-            every = tantivy.Query.boolean_query([(Occur.Must, self._word(w.term)) for w in words])
-            parts.append((Occur.Should, tantivy.Query.const_score_query(every, self._all_words)))
-        if not parts:
-            return None
-        wanted = tantivy.Query.boolean_query(parts + self._conditions(query))
-        return tantivy.Query.boolean_query([(Occur.Should, wanted), (Occur.Should, self._id(item_id))])
 
-    def matching(self, query: Query, item_id: str, num_words: int) -> tantivy.Query:
-        """Rows with at least ``num_words`` of the words, every phrase and nothing that is excluded; or with that id."""
-        parts = self._conditions(query)
-        if query.words:
-            terms = dict.fromkeys(w.term for w in query.words)
-            some = [(Occur.Should, self._word(term)) for term in terms]
-            parts.append((Occur.Must, tantivy.Query.boolean_query(some, minimum_number_should_match=num_words)))
-        elif not query.phrases:
-            parts.append((Occur.Must, tantivy.Query.all_query()))
-        wanted = tantivy.Query.boolean_query(parts)
-        return tantivy.Query.boolean_query([(Occur.Should, wanted), (Occur.Should, self._id(item_id))])
+class Matches(NamedTuple):
+    """rows int32[N] ascending; score float32[N]; missing int[N]: how many words less than needed each row holds."""
 
-    def rows(self, rows: Array) -> tantivy.Query:
-        """These rows, without a share in the score."""
-        chosen = tantivy.Query.term_set_query(self._schema, "row", rows.tolist())
-        return tantivy.Query.const_score_query(chosen, 0.0)
+    rows: Array
+    score: Array
+    missing: Array
 
-    def within(self, query: tantivy.Query, rows: tantivy.Query) -> tantivy.Query:
-        """The query over those rows only, its scores unchanged."""
-        return tantivy.Query.boolean_query([(Occur.Must, query), (Occur.Must, rows)])
 
-    def _conditions(self, query: Query) -> list[tuple[Occur, tantivy.Query]]:
-        must = [(Occur.Must, self._phrase(p)) for p in query.phrases]
-        return must + [(Occur.MustNot, self._phrase(p)) for p in query.excluded]
+NONE = Matches(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
-    def _word(self, term: str) -> tantivy.Query:
-        return self._any([(tantivy.Query.term_query(self._schema, f, term), w) for f, w in self._weights.items()])
 
-    def _phrase(self, words: Sequence[Word]) -> tantivy.Query:
-        if len(words) == 1:
-            return self._word(words[0].term)
-        start = words[0].position
-        placed: list[str | tuple[int, str]] = [(w.position - start, w.term) for w in words]
-        return self._any([(tantivy.Query.phrase_query(self._schema, f, placed), w) for f, w in self._weights.items()])
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    slots     ways to fill each slot; the first ``scored`` count, the others stand in excluded phrases
+    words     bits of the slots that are words of the query outside phrases
+    phrases   must be there;  excluded: must not
+    pairs     neighbouring words
+    """
 
-    def _pair(self, first: Word, second: Word) -> tantivy.Query:
-        placed: list[str | tuple[int, str]] = [(0, first.term), (second.position - first.position, second.term)]
-        phrase = tantivy.Query.phrase_query(self._schema, "title", placed)
-        return tantivy.Query.boost_query(phrase, self._pair_weight)
+    slots: tuple[tuple[Choice, ...], ...]
+    scored: int
+    words: int
+    phrases: tuple[Phrase, ...]
+    excluded: tuple[Phrase, ...]
+    pairs: tuple[Phrase, ...]
 
-    def _id(self, item_id: str) -> tantivy.Query:
-        return tantivy.Query.const_score_query(tantivy.Query.term_query(self._schema, "item_id", item_id), ID_SCORE)
+    @classmethod
+    def of(cls, query: Query, choices: Choices, term: Callable[[str], int]) -> Plan:
+        scoring = query.scoring[:MOST_WORDS]
+        slot: dict[tuple[str, bool], int] = {_key(word): n for n, word in enumerate(scoring)}
+        hidden = [word for phrase in query.excluded for word in phrase]
+        for word in hidden:
+            if len(slot) < MOST_WORDS:
+                slot.setdefault(_key(word), len(slot))
+        words = {_key(word): word for word in hidden} | {_key(word): word for word in scoring}
 
-    @staticmethod
-    def _any(weighted: Sequence[tuple[tantivy.Query, float]]) -> tantivy.Query:
-        return tantivy.Query.boolean_query([(Occur.Should, tantivy.Query.boost_query(q, w)) for q, w in weighted])
+        def phrase(parts: Sequence[Word]) -> Phrase:
+            start = parts[0].position
+            bits = sum(1 << n for n in {slot[_key(w)] for w in parts if _key(w) in slot})
+            return Phrase(bits, tuple(term(w.term) for w in parts), tuple(w.position - start for w in parts))
+
+        neighbours = [two for two in pairwise(query.words) if two[0].term != two[1].term]
+        return cls(
+            tuple(choices(words[key]) for key in slot),
+            len(scoring),
+            sum(1 << slot[key] for key in {_key(w) for w in query.words if _key(w) in slot}),
+            tuple(phrase(p) for p in query.phrases),
+            tuple(p for p in map(phrase, query.excluded) if p.bits),
+            tuple(phrase(two) for two in neighbours if all(_key(w) in slot for w in two)),
+        )
+
+    def matches(self, state: State, weights: Weights) -> Matches:
+        """Rows with a wanted word, every phrase and nothing that is excluded."""
+        lists = state.lists(self.slots, weights.fields, self.scored)
+        pieces = [self._in_part(live, lists, state, weights) for live in state.parts]
+        pieces = [piece for piece in pieces if len(piece.rows)] or pieces[:1]
+        if len(pieces) == 1:
+            return pieces[0]
+        columns = [np.concatenate(column) for column in zip(*pieces, strict=True)]
+        order = np.argsort(columns[0], kind="stable")
+        return Matches(*(column[order] for column in columns))
+
+    def excluded_rows(self, state: State, num_rows: int) -> Array:
+        """bool[I]: rows that an exclusion names, of a query with nothing else."""
+        fields = np.arange(len(TEXT_FIELDS))
+        lists, out = state.lists(self.slots, np.ones(len(fields)), 0), np.zeros(num_rows, bool)
+        for live in state.parts:
+            found = state.found(live, lists)
+            for phrase in self.excluded:
+                rows = live.segment.rows[found.docs[_holds(found, phrase, state, live.segment, fields)]]
+                out[rows[rows < num_rows]] = True
+        return out
+
+    def _in_part(self, live: Live, lists: Lists, state: State, weights: Weights) -> Matches:
+        part, fields = live.segment, np.flatnonzero(weights.fields)
+        found = state.found(live, lists)
+        if self.scored < len(self.slots):
+            found = found.where((found.seen & np.uint64(self._wanted)) != 0)
+        for phrase in self.phrases:
+            found = found.where(_holds(found, phrase, state, part, fields))
+        for phrase in self.excluded:
+            found = found.where(~_holds(found, phrase, state, part, fields))
+        self._reward(found, state, part, weights)
+        held = np.bitwise_count(found.seen & np.uint64(self.words)).astype(np.int64)
+        needed = words_needed(self.words.bit_count())
+        # A row that holds none of the words matches no query that has words, however far it is relaxed.
+        missing = np.where((held == 0) & (needed > 0), needed + MOST_WORDS, np.maximum(needed - held, 0))
+        return Matches(part.rows[found.docs], found.score, missing)
+
+    @property
+    def _wanted(self) -> int:
+        return (1 << self.scored) - 1
+
+    def _reward(self, found: Found, state: State, part: Segment, weights: Weights) -> None:
+        """Add to the scores what pairs of words and having all words are worth."""
+        for pair in self.pairs if weights.pairs > 0 else ():
+            both = np.flatnonzero((found.seen & np.uint64(pair.bits)) == np.uint64(pair.bits))
+            counts = state.phrase_counts(part, found.docs[both], pair.terms, pair.gaps, np.array([TITLE]))
+            there, counts = both[counts > 0], counts[counts > 0]
+            more = state.phrase_scores(part, found.docs[there], counts, pair.terms, TITLE)
+            found.score[there] += np.float32(weights.pairs) * more
+        if self.scored > 1 and weights.all_words > 0:
+            wanted = np.uint64(self._wanted)
+            found.score[(found.seen & wanted) == wanted] += np.float32(weights.all_words)
+
+
+def joined(parts: Sequence[tuple[Matches, float]]) -> Matches:
+    """What any of several ways to say a query finds: the best score (each times its factor), the fewest words missing."""
+    if len(parts) == 1:
+        return parts[0][0]
+    rows = np.concatenate([matches.rows for matches, _ in parts])
+    score = np.concatenate([matches.score * np.float32(factor) for matches, factor in parts])
+    missing = np.concatenate([matches.missing for matches, _ in parts])
+    distinct, at = np.unique(rows, return_inverse=True)
+    best, fewest = np.zeros(len(distinct), np.float32), np.full(len(distinct), 2 * MOST_WORDS)
+    np.maximum.at(best, at, score)
+    np.minimum.at(fewest, at, missing)
+    return Matches(distinct, best, fewest)
 
 
 def words_needed(num_words: int) -> int:
@@ -100,6 +174,14 @@ def words_needed(num_words: int) -> int:
     return num_words if num_words <= 2 else ceil(0.75 * num_words)
 
 
-def normal_id(text: str) -> str:
-    """An item id as it is indexed and looked up: no surrounding blanks, any case, valid Unicode."""
-    return valid(text).strip().lower()[:LONGEST_ID]
+def _holds(found: Found, phrase: Phrase, state: State, part: Segment, fields: Array) -> Array:
+    """bool[N]: the document has the phrase in one of these fields."""
+    holds = (found.seen & np.uint64(phrase.bits)) == np.uint64(phrase.bits)
+    if len(phrase.terms) > 1:
+        some = np.flatnonzero(holds)
+        holds[some] = state.phrase_counts(part, found.docs[some], phrase.terms, phrase.gaps, fields) > 0
+    return holds
+
+
+def _key(word: Word) -> tuple[str, bool]:
+    return word.term, word.is_prefix

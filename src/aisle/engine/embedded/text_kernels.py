@@ -1,0 +1,224 @@
+"""Compiled loops of the text index: postings made and merged, BM25 added up, phrases looked for.
+
+A segment holds D documents.  Their words stand field by field, one document after the other within a field: field f of
+document d is ``words[splits[f * D + d] : splits[f * D + d + 1]]``, -1 where a word was too long to be indexed.  The
+postings of term t in field f stand at ``starts[t * F + f] : starts[t * F + f + 1]``, documents ascending.
+
+Legend: D documents, F fields, T terms of a segment, P postings, L posting lists of a query, S slots (words of a query),
+N documents found, K cut-off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aisle.core.lists import Array
+from aisle.engine.embedded.compiled import compiled
+from aisle.engine.embedded.impacts_kernels import _offer, place_of
+
+BLOCK_BITS = 13
+BLOCK = 1 << BLOCK_BITS
+"""Documents of a block: their sums stay in the processor's cache."""
+FEW = 8
+"""Term frequencies below this are looked up in a table, which is quicker than a division."""
+
+
+@compiled
+def inverted(words: Array, splits: Array, local_W: Array, num_terms: int, num_fields: int) -> Any:
+    """Postings of a segment: starts int64[T*F+1], docs int32[P], tfs uint8[P]; ``local_W`` is each word's term here."""
+    keys = num_terms * num_fields
+    start = np.zeros(keys + 1, np.int64)
+    num_docs = (len(splits) - 1) // num_fields
+    for slot in range(len(splits) - 1):
+        field = slot // num_docs
+        for p in range(splits[slot], splits[slot + 1]):
+            if words[p] >= 0:
+                start[np.int64(local_W[words[p]]) * num_fields + field + 1] += 1
+    for key in range(keys):
+        start[key + 1] += start[key]
+    docs, tfs = np.empty(start[keys], np.int32), np.empty(start[keys], np.uint8)
+    end = start[:-1].copy()
+    for slot in range(len(splits) - 1):
+        doc, field = slot % num_docs, slot // num_docs
+        for p in range(splits[slot], splits[slot + 1]):
+            if words[p] < 0:
+                continue
+            key = np.int64(local_W[words[p]]) * num_fields + field
+            at = end[key]
+            if at > start[key] and docs[at - 1] == doc:
+                if tfs[at - 1] < 255:
+                    tfs[at - 1] += np.uint8(1)
+            else:
+                docs[at], tfs[at] = doc, 1
+                end[key] = at + 1
+    starts, used = np.zeros(keys + 1, np.int64), 0
+    for key in range(keys):
+        for at in range(start[key], end[key]):
+            docs[used], tfs[used] = docs[at], tfs[at]
+            used += 1
+        starts[key + 1] = used
+    return starts, docs[:used].copy(), tfs[:used].copy()
+
+
+@compiled
+def count_gone(
+    words: Array, splits: Array, terms: Array, term_W: Array, num_fields: int, doc_N: Array, gone_K: Array
+) -> None:
+    """Add to ``gone_K`` (int32[T*F]) one for each posting of these documents."""
+    num_docs = (len(splits) - 1) // num_fields
+    for doc in doc_N:
+        for field in range(num_fields):
+            slot = field * num_docs + doc
+            low, high = np.int64(splits[slot]), np.int64(splits[slot + 1])
+            for p in range(low, high):
+                if words[p] < 0:
+                    continue
+                term, first = term_W[words[p]], True
+                for before in range(low, p):
+                    if words[before] >= 0 and term_W[words[before]] == term:
+                        first = False
+                        break
+                if first:
+                    gone_K[place_of(terms, 0, len(terms), term) * num_fields + field] += 1
+
+
+@compiled
+def _add(
+    docs: Array, tfs: Array, length_D: Array, share_TL: Array, norm_L: Array, weight: Any, bit: Any,
+    at: int, stop: int, low: int, high: int, sums: Array, seen: Array,
+) -> int:  # fmt: skip
+    """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on."""
+    while at < stop and docs[at] < high:
+        doc, tf = np.uint32(docs[at]), tfs[at]
+        length = length_D[doc]
+        place = np.uint32(doc - low)
+        if tf < FEW:
+            sums[place] += weight * share_TL[tf, length]
+        else:
+            sums[place] += weight * np.float32(tf) / (np.float32(tf) + norm_L[length])
+        seen[place] |= bit
+        at += 1
+    return at
+
+
+@compiled
+def evaluate(
+    docs: Array, tfs: Array, length_FD: Array, share_FTL: Array, norm_FL: Array, dead_D: Array,
+    start_L: Array, stop_L: Array, field_L: Array, weight_L: Array, slot_L: Array, choice_L: Array, many_L: Array,
+    doc_N: Array, score_N: Array, seen_N: Array,
+) -> int:  # fmt: skip
+    """Every living document that a list holds: its score and, as bits, the slots it fills.  Returns how many.
+
+    The lists stand by slot, within a slot by choice.  The lists of one choice (a term in its fields) are added, of the
+    choices of a slot (a word, its synonyms) the best one counts; ``many_L`` says that a slot has more than one.
+    """
+    L = len(start_L)
+    at_L = start_L.copy()
+    sums, seen = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
+    best, part, here = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
+    used = 0
+    while True:
+        low = np.int64(1) << 40
+        for n in range(L):
+            if at_L[n] < stop_L[n]:
+                low = min(low, np.int64(docs[at_L[n]]))
+        if low == np.int64(1) << 40:
+            return used
+        low = (low >> BLOCK_BITS) << BLOCK_BITS
+        high = low + BLOCK
+        n = 0
+        while n < L:
+            slot, bit, many = slot_L[n], np.uint64(1) << np.uint64(slot_L[n]), many_L[n]
+            while n < L and slot_L[n] == slot:
+                choice = choice_L[n]
+                while n < L and choice_L[n] == choice and slot_L[n] == slot:
+                    f = field_L[n]
+                    at_L[n] = _add(
+                        docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bit, at_L[n], stop_L[n], low, high,
+                        part if many else sums, here if many else seen,
+                    )  # fmt: skip
+                    n += 1
+                if many:
+                    for d in range(BLOCK):
+                        best[d] = max(best[d], part[d])
+                        part[d] = 0
+            if many:
+                for d in range(BLOCK):
+                    sums[d] += best[d]
+                    seen[d] |= here[d]
+                    best[d] = 0
+                    here[d] = 0
+        for d in range(min(BLOCK, length_FD.shape[1] - low)):
+            if seen[d]:
+                if not dead_D[low + d]:
+                    doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
+                    used += 1
+                sums[d] = 0
+                seen[d] = 0
+
+
+@compiled
+def phrase_counts(
+    words: Array, splits: Array, term_W: Array, num_fields: int, fields: Array,
+    doc_N: Array, term_J: Array, gap_J: Array,
+) -> Array:  # fmt: skip
+    """int32[N]: how often the terms stand at those distances from the first one, in these fields together."""
+    out = np.zeros(len(doc_N), np.int32)
+    J, num_docs = len(term_J), (len(splits) - 1) // num_fields
+    for n in range(len(doc_N)):
+        for field in fields:
+            slot = field * num_docs + doc_N[n]
+            low, high = np.int64(splits[slot]), np.int64(splits[slot + 1])
+            for p in range(low, high - gap_J[J - 1]):
+                j = 0
+                while j < J and words[p + gap_J[j]] >= 0 and term_W[words[p + gap_J[j]]] == term_J[j]:
+                    j += 1
+                if j == J:
+                    out[n] += 1
+    return out
+
+
+@compiled
+def best_rows(row_N: Array, score_N: Array, allowed_I: Array, k: int) -> Any:
+    """Rows int64 and scores float32 of the k best allowed ones, in no order; ties go to the lower row."""
+    score_K, row_K, size = np.zeros(k, np.float32), np.zeros(k, np.int64), 0
+    for n in range(len(row_N)):
+        row = row_N[n]
+        if row < len(allowed_I) and allowed_I[row] and (size < k or score_N[n] >= score_K[0]):
+            size = _offer(score_K, row_K, size, score_N[n], row)
+    return row_K[:size], score_K[:size]
+
+
+@compiled
+def edits(code: Array, start_V: Array, length_V: Array, pick_N: Array, typed: Array, most: int) -> Array:
+    """uint8[N]: edits between ``typed`` and each picked word (a swap of neighbours counts one), ``most + 1`` for more.
+
+    ``code`` holds all words' letters (uint32), word v at ``start_V[v]``.
+    """
+    out = np.empty(len(pick_N), np.uint8)
+    m = len(typed)
+    before, previous, row = np.zeros(m + 1, np.int64), np.zeros(m + 1, np.int64), np.zeros(m + 1, np.int64)
+    for n in range(len(pick_N)):
+        first, length = start_V[pick_N[n]], length_V[pick_N[n]]
+        for j in range(m + 1):
+            row[j] = j
+        result = -1
+        for i in range(length):
+            for j in range(m + 1):
+                before[j], previous[j] = previous[j], row[j]
+            row[0] = i + 1
+            least = row[0]
+            x = code[first + i]
+            for j in range(m):
+                cost = min(previous[j + 1] + 1, row[j] + 1, previous[j] + (x != typed[j]))
+                if i > 0 and j > 0 and x == typed[j - 1] and code[first + i - 1] == typed[j]:
+                    cost = min(cost, before[j - 1] + 1)
+                row[j + 1] = cost
+                least = min(least, cost)
+            if least > most:
+                result = most + 1
+                break
+        out[n] = min(row[m], most + 1) if result < 0 else result
+    return out
