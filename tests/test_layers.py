@@ -41,7 +41,7 @@ TORCH_FOLDERS = frozenset({"nn", "training"}) | METHOD_FOLDERS
 TORCH_NAMES = frozenset({"torch", "transformers", "sentence_transformers", "peft"})
 CORE_LIBRARIES = frozenset({"numpy", "pydantic", "safetensors", "pyarrow"})
 CORE_LAZY = frozenset({"safetensors", "pyarrow"})
-HEAVY = ("torch", "numpy", "polars", "pyarrow", "faiss", "tantivy", "lightgbm", "scipy", "fastapi", "pandas", "sklearn")
+HEAVY = ("torch", "numpy", "polars", "pyarrow", "numba", "tantivy", "lightgbm", "scipy", "fastapi", "pandas", "sklearn")
 
 
 def folder_of(module: str) -> str:
@@ -193,7 +193,6 @@ def test_every_library_is_declared() -> None:
     wanted = [*project["dependencies"], *extras["neural"], *extras["openvino"]]
     declared = {re.split(r"[^\w-]", line)[0].lower().replace("-", "_") for line in wanted}
     own_name = {
-        "faiss": "faiss_cpu",
         "Stemmer": "pystemmer",
         "starlette": "fastapi",
         "anyio": "fastapi",

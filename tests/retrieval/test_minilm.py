@@ -51,7 +51,7 @@ def test_the_score_is_the_inner_product(env, stage, view):
     vectors = env.engine.vectors("own").vectors(lists.item)
     np.testing.assert_allclose(lists["score"], vectors @ requests["emb_own"][0], atol=1e-5)
     texts = item_texts(view.items, lists.item)
-    np.testing.assert_allclose(vectors, env.encoder("own").encode(texts), atol=1e-5)
+    np.testing.assert_allclose(vectors, env.encoder("own").encode(texts), atol=3e-4)  # kept as float16
 
 
 def test_who_asks_nothing_gets_nothing(env, stage):

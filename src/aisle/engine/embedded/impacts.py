@@ -28,7 +28,7 @@ from aisle.core.errors import ContractError, GenerationError, SettingError, Stat
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
 from aisle.engine.embedded import impacts_kernels as kernels
-from aisle.engine.embedded.impacts_kernels import frozen
+from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.impacts_overrides import Edit, Overrides
 from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, top, warm
 

@@ -8,15 +8,14 @@ Legend: T terms of a segment, P postings, B blocks, I rows, S terms of a query, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import types
 
 from aisle.core.lists import Array
+from aisle.engine.embedded.compiled import compiled, float_of_bits, inlined
 
 BLOCK_BITS = 14
 BLOCK = 1 << BLOCK_BITS
@@ -25,38 +24,6 @@ CHUNK = 64
 """Sums looked at together for one that is large enough."""
 SLACK = 1e-4
 """Share by which a bound is raised before a row is left out for it, more than any rounding of a sum."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def compiled(function: F) -> F:
-    """``function`` compiled on its first call, kept on disk where the package or the user's cache can be written to.
-
-    numba looks at NUMBA_CACHE_DIR first, then beside this file, then into the user's cache; where it finds no place the
-    loops are compiled once a process.
-    """
-    compiler: Any = njit(nogil=True)
-    caching: Any = njit(cache=True, nogil=True)
-    try:
-        return cast(F, caching(function))
-    except RuntimeError:  # no folder for the cache
-        return cast(F, compiler(function))
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """``function`` says which machine code a call stands for; the context is numba's to give."""
-    return intrinsic(function)
-
-
-@inlined
-def _float_of_bits(context: Any, bits: Any) -> Any:
-    """uint32 read as float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.uint32), generate
-
 
 @inlined
 def _bits_of(context: Any, value: Any) -> Any:
@@ -71,7 +38,7 @@ def _bits_of(context: Any, value: Any) -> Any:
 @compiled
 def weight_of(code: Any) -> Any:
     """A positive float16, given as bits, as float32: its bits moved into place, its exponent mended by a product."""
-    return _float_of_bits(np.uint32(np.uint32(code) << np.uint32(13))) * np.float32(2.0**112)
+    return float_of_bits(np.uint32(np.uint32(code) << np.uint32(13))) * np.float32(2.0**112)
 
 
 @compiled
@@ -309,10 +276,3 @@ def _collect(
         for n in range(chunk, chunk + CHUNK):
             sums_bits[n] = 0
     return size
-
-
-def frozen(array: Array) -> Array:
-    """The array as a plain contiguous one that cannot be written to: loops are compiled for that kind only."""
-    out = np.ascontiguousarray(np.asarray(array)).view()
-    out.flags.writeable = False
-    return out

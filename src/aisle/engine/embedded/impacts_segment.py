@@ -15,6 +15,7 @@ import numpy as np
 from aisle.core.bags import LARGEST, Bags
 from aisle.core.lists import Array
 from aisle.engine.embedded import impacts_kernels as kernels
+from aisle.engine.embedded.compiled import frozen
 
 DENSE_TERMS = 1 << 22
 """Up to this largest term number a table finds the distinct terms, else a sort."""
@@ -60,22 +61,22 @@ class Segment:
             rows, bags = rows[order], bags.select(order)
         terms, term_P = _distinct(bags.term)
         num_blocks = (int(rows[-1]) >> kernels.BLOCK_BITS) + 1 if len(rows) else 0
-        row_N, splits, term_P, weight_P = map(kernels.frozen, (rows.astype(np.int64), bags.splits, term_P, bags.weight))
+        row_N, splits, term_P, weight_P = map(frozen, (rows.astype(np.int64), bags.splits, term_P, bags.weight))
         starts, places, weight = kernels.transpose(row_N, splits, term_P, weight_P, len(terms), num_blocks)
         codes = np.clip(weight, SMALLEST, LARGEST).astype(np.float16).view(np.uint16)
         return cls.of_arrays(number, terms, starts, places, codes)
 
     @classmethod
     def of_arrays(cls, number: int, terms: Array, starts: Array, places: Array, codes: Array) -> Segment:
-        terms, starts, places, codes = map(kernels.frozen, (terms, starts, places, codes))
-        return cls(number, terms, starts, places, codes, kernels.frozen(kernels.peaks(starts, codes)))
+        terms, starts, places, codes = map(frozen, (terms, starts, places, codes))
+        return cls(number, terms, starts, places, codes, frozen(kernels.peaks(starts, codes)))
 
     @classmethod
     def merged(cls, number: int, a: Segment, b: Segment, home: Array) -> Segment:
         """Both in one, without the rows that ``home`` (int32[I], the segment of each row) places elsewhere."""
         terms = np.union1d(a.terms, b.terms).astype(np.int32)
         made = kernels.merge(
-            kernels.frozen(terms), max(a.num_blocks, b.num_blocks), home,
+            frozen(terms), max(a.num_blocks, b.num_blocks), home,
             a.terms, a.starts, a.places, a.codes, a.number, b.terms, b.starts, b.places, b.codes, b.number,
         )  # fmt: skip
         return cls.of_arrays(number, terms, *made)
@@ -105,7 +106,7 @@ class Segment:
     @classmethod
     def load(cls, folder: Path, number: int) -> Segment:
         """Memory-mapped."""
-        return cls(number, *(kernels.frozen(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS))
+        return cls(number, *(frozen(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ARRAYS))
 
 
 class Best:
@@ -156,12 +157,12 @@ def warm() -> None:
     two = np.array([0, 1], np.int64)
     bags = Bags(np.array([3, 3]), np.ones(2, np.float32), np.array([0, 1, 2]))
     a, b = Segment.of_bags(0, two[:1], bags.select(two[:1])), Segment.of_bags(1, two[1:], bags.select(two[1:]))
-    home = kernels.frozen(np.array([2, 2], np.int32))
-    part = Segment.merged(2, a, b, kernels.frozen(np.array([0, 1], np.int32)))
+    home = frozen(np.array([2, 2], np.int32))
+    part = Segment.merged(2, a, b, frozen(np.array([0, 1], np.int32)))
     part.bag(0)
     best, query = Best(2), query_of(bags.select(two[:1]))[0]
-    best.search(part, home, kernels.frozen(np.ones(2, bool)), *query)
-    part.score(home, *query, kernels.frozen(two), np.zeros(2, np.float32))
+    best.search(part, home, frozen(np.ones(2, bool)), *query)
+    part.score(home, *query, frozen(two), np.zeros(2, np.float32))
 
 
 def query_of(bags: Bags, factors: Mapping[int, float] = NO_FACTORS) -> list[tuple[Array, Array]]:
@@ -177,5 +178,5 @@ def query_of(bags: Bags, factors: Mapping[int, float] = NO_FACTORS) -> list[tupl
         if factors:
             w = w * np.array([factors.get(n, 1.0) for n in t.tolist()])
             t, w = t[w > 0], w[w > 0]
-        out.append((kernels.frozen(t), kernels.frozen(w.astype(np.float32))))
+        out.append((frozen(t), frozen(w.astype(np.float32))))
     return out

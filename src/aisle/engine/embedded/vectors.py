@@ -1,299 +1,372 @@
-"""Nearest vectors under a filter: exact while few rows are allowed, else candidate codes scored again exactly.
+"""Nearest vectors under a filter: cells near the query are swept by 8-bit codes, the best are scored again exactly.
 
-The base is a row-addressed matrix (a memory-mapped file when saved), one bit a row says whether it is there.  Vectors
-put later stand in an overlay, searched exactly, until ``train`` folds them in.  All scores come from one function of
-query and row, so that search, score and any batching agree.
+The sweep ends when it stops paying: after ``PATIENCE`` allowed rows of which hardly one was among the best.  So it looks into
+more cells by itself where a filter thins rows out, or leaves only such as lie far from the query.  Where few rows are allowed
+they are compared one by one.  All scores come from one loop over float16 vectors, so that search, score and any batching agree.
 
-Legend: Q queries, N rows, I rows of the base, K cut-off, D width, M distinct filters.
+Vectors put later stand in a delta, compared exactly, until a background thread folds them into new files.  Readers take one
+``_State`` and see no change until their answer is ready; other processes ``follow`` what the writer puts on disk.
+
+Legend: Q queries, N rows, I rows of the catalogue, K cut-off, D width, H candidates, M distinct filters.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any
+from threading import RLock, Thread
 from urllib.parse import quote, unquote
 
 import numpy as np
 
-from aisle.core.atomic import sync_tree, write_file
-from aisle.core.errors import ContractError, GenerationError, StateError
+from aisle.core.errors import ContractError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
+from aisle.engine.embedded import vectors_files as files
+from aisle.engine.embedded import vectors_kernels as kernels
+from aisle.engine.embedded.compiled import frozen
+from aisle.engine.embedded.vectors_kernels import ABSENT, IN_BASE
+from aisle.engine.embedded.vectors_segment import ONE_CELL, Segment, bits_of, floats_of
 
-FORMAT = 1
-EXACT_ROWS = 20_000
-"""Up to this many allowed rows are compared one by one."""
-NUM_PROBES = 32
-"""Cells looked into without a filter, for each ``CANDIDATES`` wanted."""
-CANDIDATES = 400
-"""Codes scored again exactly, or 4 for each wanted row if that is more."""
-FILTERED_PROBES, FILTERED_CANDIDATES = 4, 2
-"""Times as many under a filter, and cells again by its selectivity: where filter and query go together (a category),
-the nearest allowed rows stand in cells that the query alone would not look into, and their codes differ little."""
-UNFILTERED = 0.9
-"""Share of rows that a mask keeps when it is no filter but a few deleted or inactive items."""
-SPARE = 16
-"""Rows beyond the k-th that are scored again, so that rounding of the first pass cannot drop one."""
-CHUNK = 8192
-TRAINING_ROWS = 100_000
+FEW_ROWS = 4096
+"""Up to this many allowed rows are picked out one by one, which beats sweeping over all others."""
+PATIENCE = 3000
+ENTRIES = 64
+"""A sweep ends when of ``PATIENCE`` allowed rows at most one in ``ENTRIES`` of the candidates was new among the best."""
+SPARE = 64
+"""Candidates beyond k, or half of k if that is more: 8-bit codes confuse neighbours, float16 puts them right."""
+FOLD_ROWS, FOLD_SHARE = 8192, 0.05
+"""The delta is folded in the background when it holds more rows than this, and than this share of the base."""
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """The base; for each row a place in the delta, IN_BASE or ABSENT (int32[I]); the delta's float16 bits; places in use.
+
+    Later states share the delta's memory and write only to places beyond ``used``.
+    """
+
+    base: Segment
+    place: Array
+    delta: Array
+    used: int = 0
+
+    @cached_property
+    def present(self) -> Array:
+        """bool[I]: the row has a vector."""
+        return frozen(self.place != ABSENT)
+
+    @cached_property
+    def in_base(self) -> Array | None:
+        """bool[I]: the base's vector counts; None when that is so for all it holds."""
+        current = self.place == IN_BASE
+        return None if np.count_nonzero(current) == len(self.base.row) else frozen(current)
+
+    @cached_property
+    def delta_rows(self) -> Array:
+        """int32: rows whose vector is in the delta, ascending."""
+        return np.flatnonzero(self.place >= 0).astype(np.int32)
+
+    @property
+    def num_stale(self) -> int:
+        """What a fold would tidy up: places in the delta, and vectors of the base that no longer count."""
+        lost = 0 if self.in_base is None else len(self.base.row) - int(np.count_nonzero(self.in_base))
+        return self.used + lost
+
+    @classmethod
+    def of(cls, base: Segment) -> _State:
+        place = np.full(base.num_rows, ABSENT, np.int32)
+        place[base.row] = IN_BASE
+        return cls(base, frozen(place), np.zeros((0, base.dim), np.uint16))
 
 
 class Vectors:
-    """The vectors of one encoder; implements ``core.shop.VectorIndex``."""
+    """The vectors of one encoder; implements ``core.shop.VectorIndex``.  One writer and any number of reading threads."""
 
-    def __init__(
-        self, base: Array, present: Array, index: Any = None, *, generation: int = 0, exact_rows: int = EXACT_ROWS
-    ) -> None:
-        self._base = base
-        self._present = present
-        self._index = index
+    def __init__(self, base: Segment, *, generation: int = 0, one_cell: int = ONE_CELL) -> None:
+        _warm()
+        self._state = _State.of(base)
         self._generation = generation
-        self._exact_rows = exact_rows
-        self._overlay = Overlay(base.shape[1])
+        self._one_cell = one_cell
+        self._writing = RLock()
+        self._folding: Thread | None = None
+        self._home: files.Home | None = None
 
     @classmethod
-    def empty(cls, dim: int, *, generation: int = 0, dtype: Any = np.float32, exact_rows: int = EXACT_ROWS) -> Vectors:
-        """No vector yet.  ``dtype`` float16 halves file and memory for about three digits of a score."""
-        return cls(np.zeros((0, dim), dtype), np.zeros(0, bool), generation=generation, exact_rows=exact_rows)
+    def empty(cls, dim: int, *, generation: int = 0, one_cell: int = ONE_CELL) -> Vectors:
+        """No vector yet.  one_cell: up to this many vectors are not sorted into cells."""
+        return cls(Segment.empty(dim), generation=generation, one_cell=one_cell)
 
     @property
     def dim(self) -> int:
-        return int(self._base.shape[1])
+        return self._state.base.dim
 
     @property
     def num_rows(self) -> int:
         """Rows that have a vector."""
-        return int(self.present.sum())
+        return int(np.count_nonzero(self._state.present))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all arrays, mapped ones included."""
+        now = self._state
+        return now.base.num_bytes + now.place.nbytes + now.delta.nbytes
+
+    @property
+    def num_delta(self) -> int:
+        """Rows whose vector waits to be folded into the base."""
+        return len(self._state.delta_rows)
 
     @property
     def present(self) -> Array:
         """bool[rows]: which rows have a vector."""
-        out = np.zeros(max(len(self._present), len(self._overlay.slot)), bool)
-        out[: len(self._present)] = self._present
-        out[: len(self._overlay.slot)] |= self._overlay.slot >= 0
-        return out
+        return self._state.present
 
     def has(self, rows: Array) -> Array:
         """bool[N]: the row has a vector."""
-        present = self.present
+        present = self._state.present
         inside = (rows >= 0) & (rows < len(present))
         return inside & present[np.where(inside, rows, 0)] if len(present) else inside
 
     def put(self, rows: Array, vectors_ND: Array) -> None:
-        """Store these rows' vectors; the next search finds them.
+        """Store these rows' vectors; the next search finds them, and an index that has a folder keeps them.
 
-        Raises ContractError for a wrong width, a negative or repeated row, or a value that is not finite.
+        Raises ContractError for a wrong width, a negative or repeated row, or a value that is not finite as float16.
         """
         rows = np.asarray(rows, np.int64)
         if vectors_ND.shape != (len(rows), self.dim):
             raise ContractError(f"vectors of shape {vectors_ND.shape}; expected {(len(rows), self.dim)}, one a row")
         if len(rows) and (rows.min() < 0 or len(np.unique(rows)) < len(rows)):
             raise ContractError("rows of vectors must be catalogue rows, each once; look ids up with items.rows_of")
-        if not np.isfinite(vectors_ND).all():
-            raise ContractError("a vector holds NaN or infinity; check the encoder, an empty text is all zeros")
-        self._overlay.put(rows, vectors_ND.astype(self._base.dtype))
+        bits_ND = bits_of(vectors_ND)
+        if not np.isfinite(bits_ND.view(np.float16)).all():
+            raise ContractError(
+                "a vector holds NaN, infinity or a number beyond 65,504; check the encoder, an empty text is all zeros"
+            )
+        if len(rows):
+            self._change(rows, bits_ND)
+
+    def delete(self, rows: Array) -> None:
+        """Forget these rows' vectors, because they are gone or say what the row no longer is."""
+        rows = np.asarray(rows, np.int64)
+        rows = rows[self.has(rows)]
+        if len(rows):
+            self._change(rows, None)
 
     def vectors(self, rows: Array) -> Array:
         """float32[N, D]; zero for rows without a vector yet."""
-        rows = np.asarray(rows, np.int64)
-        out = np.zeros((len(rows), self.dim), np.float32)
-        in_base = (rows >= 0) & (rows < len(self._present))
-        in_base[in_base] = self._present[rows[in_base]]
-        out[in_base] = self._base[rows[in_base]]
-        self._overlay.fill(rows, out)
-        return out
+        return self._vectors(self._state, np.asarray(rows, np.int64))
 
     def score(self, query_QD: Array, candidates: ItemLists) -> Array:
         """float32[N]: exact inner products; NaN for rows without a vector yet."""
-        out = np.full(len(candidates.item), np.nan, np.float32)
-        present = self.present
+        now, rows = self._state, frozen(candidates.item)
+        out = np.empty(len(rows), np.float32)
         for q in range(len(candidates)):
             mine = slice(int(candidates.splits[q]), int(candidates.splits[q + 1]))
-            rows = candidates.item[mine]
-            there = (rows >= 0) & (rows < len(present))
-            there[there] = present[rows[there]]
-            out[mine][there] = self._inner(query_QD[q], rows[there])
+            out[mine] = _scores(now, rows[mine], frozen(query_QD[q].astype(np.float32)))
         return out
 
     def search(self, query_QD: Array, k: int, masks: RowMasks) -> ItemLists:
         """The k nearest allowed rows of each query with column ``score`` float32; ties go to the lower row."""
-        query_QD = np.ascontiguousarray(query_QD, np.float32)
+        query_QD = frozen(query_QD.astype(np.float32))
         if query_QD.ndim != 2 or query_QD.shape[1] != self.dim:
             raise ContractError(f"queries of shape {query_QD.shape}; expected [Q, {self.dim}], this index's width")
-        present = self.present
-        found: list[tuple[Array, Array]] = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(query_QD)
-        for m in np.unique(masks.which):
-            bits = masks.bits[m]
-            size = min(len(bits), len(present))
-            allowed = np.zeros(len(present), bool)
-            allowed[:size] = bits[:size] & present[:size]
+        now = self._state
+        found: list[tuple[Array, Array]] = [(np.zeros(0, np.int32), np.zeros(0, np.float32))] * len(query_QD)
+        for m in np.unique(masks.which) if k > 0 else ():
+            allowed = _Allowed(now, masks.bits[m])
             for q in np.flatnonzero(masks.which == m):
-                rows = self._candidates(query_QD[q], k, allowed)
-                found[q] = _top(rows, self._inner(query_QD[q], rows), k)
-        counts = np.array([len(rows) for rows, _ in found], np.int64)
-        rows_N = np.concatenate([rows for rows, _ in found] or [np.zeros(0)]).astype(np.int32)
-        score_N = np.concatenate([score for _, score in found] or [np.zeros(0)]).astype(np.float32)
-        return ItemLists(rows_N, splits_of(counts), {"score": score_N}, self._generation)
+                rows = allowed.candidates(query_QD[q], k)
+                found[q] = _top(rows, _scores(now, rows, query_QD[q]), k)
+        splits = splits_of(np.array([len(rows) for rows, _ in found], np.int64))
+        rows_N = np.concatenate([rows for rows, _ in found] or [np.zeros(0, np.int32)])
+        score_N = np.concatenate([score for _, score in found] or [np.zeros(0, np.float32)])
+        return ItemLists(rows_N, splits, {"score": score_N}, self._generation)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Fold the overlay into the base and index it, when there are more rows than are compared one by one."""
-        rows = np.flatnonzero(self.present)
-        base = np.zeros((len(self.present), self.dim), self._base.dtype)
-        for n in range(0, len(rows), CHUNK):
-            base[rows[n : n + CHUNK]] = self.vectors(rows[n : n + CHUNK])
-        index = _trained(base, rows) if len(rows) > self._exact_rows else None
-        self._base, self._present, self._index, self._overlay = base, self.present, index, Overlay(self.dim)
+        """Fold the delta into the base now.  Nobody has to: it happens by itself as the delta grows."""
+        with self._writing:
+            if self._state.num_stale:
+                self._state = _State.of(self._folded(self._state))
 
     def saved(self, folder: Path) -> Vectors:
-        """Write a new version into ``folder`` and return it, memory-mapped; readers see only whole versions."""
-        folder.mkdir(parents=True, exist_ok=True)
-        old = sorted(int(p.name[1:]) for p in folder.glob("v*"))
-        version = f"v{old[-1] + 1 if old else 1}"
-        work = Path(mkdtemp(prefix=".vectors-", dir=folder))
-        try:
-            np.save(work / "vectors.npy", self._base)
-            np.save(work / "present.npy", np.packbits(self._present))
-            if self._index is not None:
-                _faiss().write_index(self._index, str(work / "index.faiss"))
-            record = {"format": FORMAT, "generation": self._generation, "num_rows": len(self._present)}
-            (work / "vectors.json").write_text(json.dumps(record))
-            sync_tree(work)
-            os.replace(work, folder / version)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        write_file(folder / "CURRENT", lambda path: path.write_text(version))
-        # A reader may be about to open the version before this one.
-        for number in old[:-1]:
-            shutil.rmtree(folder / f"v{number}", ignore_errors=True)
-        return Vectors.open(folder, self._generation, exact_rows=self._exact_rows)
+        """Fold, write a new version into ``folder`` and return it, memory-mapped; readers see only whole versions."""
+        self.wait()
+        with self._writing:
+            base = self._folded(self._state) if self._state.num_stale else self._state.base
+            files.write_version(folder, base, self._generation)
+        return Vectors.open(folder, self._generation, one_cell=self._one_cell)
 
     @classmethod
-    def open(cls, folder: Path, generation: int, *, exact_rows: int = EXACT_ROWS) -> Vectors:
-        """The current version in ``folder``.
+    def open(cls, folder: Path, generation: int, *, one_cell: int = ONE_CELL) -> Vectors:
+        """The current version in ``folder`` and what was put since it was written.
 
-        Raises StateError when it cannot be read, GenerationError when it belongs to another generation.
+        Raises StateError when it cannot be read or is damaged, GenerationError when it belongs to another generation.
         """
+        home, base = files.open_version(folder, generation)
+        out = cls(base, generation=generation, one_cell=one_cell)
+        out._home = home
+        out._read_changes()
+        return out
+
+    def follow(self) -> bool:
+        """Take in what another process has put into the folder since; True when that was anything."""
+        with self._writing:
+            if self._home is None:
+                return False
+            before = self._state
+            if not self._home.is_current():
+                self._home, base = files.open_version(self._home.folder, self._generation)
+                self._state = _State.of(base)
+            self._read_changes()
+            return self._state is not before
+
+    def wait(self) -> None:
+        """Until a fold that runs in the background has ended."""
+        thread = self._folding
+        if thread is not None:
+            thread.join()
+
+    def _change(self, rows: Array, bits_ND: Array | None) -> None:
+        """Put the vectors of these rows, or forget them; kept on disk first where there is a folder."""
+        with self._writing:
+            if self._home is not None:
+                self._home.add(files.Change(rows, bits_ND))
+                if self._home.num_changes >= files.MOST_CHANGES:
+                    self._home.replace(_change_of(self._state, rows, bits_ND))
+            self._state = _changed(self._state, rows, bits_ND)
+            if self._state.num_stale > max(FOLD_ROWS, FOLD_SHARE * self._state.base.num_rows) and self._folding is None:
+                self._folding = Thread(target=self._fold, args=(self._state,), name="aisle-vectors")
+                self._folding.start()
+
+    def _fold(self, then: _State) -> None:
+        """Fold ``then`` into a new base and put on top of it what has changed since."""
         try:
-            place = folder / (folder / "CURRENT").read_text().strip()
-            record = json.loads((place / "vectors.json").read_text())
-            base = np.load(place / "vectors.npy", mmap_mode="r")
-            bits = np.load(place / "present.npy")
-        except (OSError, ValueError) as error:
-            raise StateError(f"{folder} holds no readable vectors ({error}); encode the catalogue again") from None
-        if record["format"] != FORMAT:
-            raise StateError(f"{place} is of format {record['format']}, expected {FORMAT}; encode the catalogue again")
-        if record["generation"] != generation:
-            raise GenerationError(
-                f"{folder} holds vectors of generation {record['generation']}, the shop is at {generation}: its row "
-                "numbers name other items; encode the catalogue again"
-            )
-        present = np.unpackbits(bits, count=record["num_rows"]).astype(bool)
-        index = None
-        if (place / "index.faiss").exists():
-            index = _faiss().read_index(str(place / "index.faiss"))
-        return cls(base, present, index, generation=generation, exact_rows=exact_rows)
+            base = self._folded(then)
+            work = None if self._home is None else files.prepare_version(self._home.folder, base, self._generation)
+            with self._writing:
+                if self._state.base is not then.base:
+                    if work is not None:
+                        shutil.rmtree(work, ignore_errors=True)
+                    return
+                later = _since(then, self._state)
+                if work is not None and self._home is not None:
+                    self._home, base = files.publish(self._home.folder, work, self._generation, later)
+                state = _State.of(base)
+                self._state = state if later is None else later.applied(state, _changed)
+        finally:
+            self._folding = None
 
-    def _candidates(self, query_D: Array, k: int, allowed: Array) -> Array:
-        """int64: rows among which the k nearest allowed ones are, overlay rows included."""
-        num_allowed = int(allowed.sum())
-        if self._index is None or num_allowed <= max(self._exact_rows, k):
-            return self._nearest(query_D, k, allowed, num_allowed)
-        overlay = self._overlay.rows
-        # A row put since the mask was made is for the next search.
-        overlay = overlay[overlay < len(allowed)]
-        mine = allowed.copy()
-        mine[overlay] = False
-        coded = self._probe(query_D, k, mine)
-        return np.concatenate([coded, overlay[allowed[overlay]]])
+    def _read_changes(self) -> None:
+        if self._home is not None:
+            for change in self._home.new_changes():
+                self._state = change.applied(self._state, _changed)
 
-    def _nearest(self, query_D: Array, k: int, allowed: Array, num_allowed: int) -> Array:
-        rows = np.flatnonzero(allowed)
-        if num_allowed <= k + SPARE:
-            return rows
-        # Without gaps and overlay, slices of the base save the copy that a gather makes.
-        whole = not len(self._overlay.rows) and 2 * num_allowed > len(self._base) and self._base.dtype == np.float32
-        if whole:
-            return np.argpartition(-np.where(allowed, self._base @ query_D, -np.inf), k + SPARE)[: k + SPARE]
-        parts = [self._gather(rows[n : n + CHUNK]) @ query_D for n in range(0, len(rows), CHUNK)]
-        best: Array = rows[np.argpartition(-np.concatenate(parts), k + SPARE)[: k + SPARE]]
-        return best
+    def _folded(self, now: _State) -> Segment:
+        rows = np.flatnonzero(now.present)
+        bits_ID = np.zeros((len(now.place), self.dim), np.uint16)
+        old = rows[now.place[rows] == IN_BASE]
+        bits_ID[old] = now.base.base[old]
+        bits_ID[now.delta_rows] = now.delta[now.place[now.delta_rows]]
+        return Segment.of(bits_ID, rows, like=now.base, one_cell=self._one_cell)
 
-    def _probe(self, query_D: Array, k: int, allowed: Array) -> Array:
-        """Candidates by code, looking into more cells until the filter leaves enough."""
-        faiss = _faiss()
-        selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        num_allowed, cells = int(allowed.sum()), self._index.nlist
-        share = num_allowed / self._index.ntotal
-        wanted = max(CANDIDATES, 4 * k)
-        probes = NUM_PROBES * wanted // CANDIDATES
-        if share < UNFILTERED:
-            wanted, probes = wanted * FILTERED_CANDIDATES, int(probes * FILTERED_PROBES / max(share, 1e-6))
-        wanted, probes = min(wanted, num_allowed), min(probes, cells)
-        while True:
-            options = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
-            # One query at a time: its answer must not depend on its neighbours in the batch.
-            _, ids = self._index.search(query_D[None], wanted, params=options)
-            rows: Array = ids[0][ids[0] >= 0]
-            if len(rows) >= wanted or probes == cells:
-                return rows
-            probes = min(cells, 2 * probes)
-
-    def _gather(self, rows: Array) -> Array:
-        """float32[N, D] of rows that are known to have a vector: one copy where ``vectors`` needs two."""
-        if len(self._overlay.rows):
-            return self.vectors(rows)
-        return np.asarray(self._base[rows], np.float32)
-
-    def _inner(self, query_D: Array, rows: Array) -> Array:
-        """float32[N].  One fixed order of additions a row, whatever stands beside it."""
-        parts = [
-            np.einsum("nd,d->n", self._gather(rows[n : n + CHUNK]), query_D.astype(np.float32))
-            for n in range(0, len(rows), CHUNK)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    def _vectors(self, now: _State, rows: Array) -> Array:
+        out = np.zeros((len(rows), self.dim), np.float32)
+        inside = (rows >= 0) & (rows < len(now.place))
+        place = np.full(len(rows), ABSENT, np.int64)
+        place[inside] = now.place[rows[inside]]
+        out[place == IN_BASE] = floats_of(now.base.base[rows[place == IN_BASE]])
+        out[place >= 0] = floats_of(now.delta[place[place >= 0]])
+        return out
 
 
-class Overlay:
-    """Vectors by row, growing: ``slot`` int64[rows] says where a row's vector stands, -1 for none."""
+class _Allowed:
+    """What one mask leaves of one state; rows put after the mask was made are for the next search."""
 
-    def __init__(self, dim: int) -> None:
-        self.slot = np.zeros(0, np.int64)
-        self.rows = np.zeros(0, np.int64)
-        self._vectors = np.zeros((0, dim), np.float32)
-
-    def put(self, rows: Array, vectors_ND: Array) -> None:
-        if not len(rows):
+    def __init__(self, now: _State, bits: Array) -> None:
+        self._now = now
+        size = len(now.place)
+        if len(bits) < size:
+            bits = np.concatenate([bits, np.zeros(size - len(bits), bool)])
+        bits = bits[:size]
+        self._rows: Array | None = None
+        self._sweep = bits
+        self._delta = now.delta_rows
+        if np.count_nonzero(bits) <= FEW_ROWS or not len(now.base.row):
+            self._rows = np.flatnonzero(bits & now.present).astype(np.int32)
             return
-        slot = np.full(max(len(self.slot), int(rows.max()) + 1), -1, np.int64)
-        slot[: len(self.slot)] = self.slot
-        new = rows[slot[rows] < 0]
-        used = len(self.rows)
-        slot[new] = used + np.arange(len(new))
-        if used + len(new) > len(self._vectors):
-            grown = np.zeros((max(2 * len(self._vectors), used + len(new)), vectors_ND.shape[1]), np.float32)
-            grown[:used] = self._vectors[:used]
-            self._vectors = grown
-        self._vectors[slot[rows]] = vectors_ND
-        self.slot, self.rows = slot, np.concatenate([self.rows, new])
+        if now.in_base is not None:
+            self._sweep = bits & now.in_base
+        self._sweep = frozen(self._sweep)
+        self._delta = self._delta[bits[self._delta]]
 
-    def fill(self, rows: Array, out_ND: Array) -> None:
-        """Write the vectors of those rows that are here."""
-        here = (rows >= 0) & (rows < len(self.slot))
-        here[here] = self.slot[rows[here]] >= 0
-        out_ND[here] = self._vectors[self.slot[rows[here]]]
+    def candidates(self, query_D: Array, k: int) -> Array:
+        """int32: rows among which the k nearest allowed ones are."""
+        if self._rows is not None:
+            return self._rows
+        base = self._now.base
+        size = k + max(SPARE, k // 2)
+        score_H, row_H = np.empty(size, np.float32), np.empty(size, np.int32)
+        found = kernels.scan(
+            base.codes, base.scale, base.row, base.start, base.order(query_D), self._sweep, query_D,
+            PATIENCE, max(1, size // ENTRIES), score_H, row_H,
+        )  # fmt: skip
+        return np.concatenate([row_H[:found], self._delta])
 
 
-def _faiss() -> Any:
-    """The library, held to one thread: a search takes a fraction of a millisecond."""
-    import faiss
+def _scores(now: _State, rows: Array, query_D: Array) -> Array:
+    """float32[N]: one fixed order of additions a row, whatever stands beside it; NaN without a vector."""
+    out = np.empty(len(rows), np.float32)
+    kernels.score_rows(now.base.base, frozen(now.delta), now.place, frozen(rows.astype(np.int32)), query_D, out)
+    return out
 
-    faiss.omp_set_num_threads(1)
-    return faiss
+
+def _top(rows: Array, scores: Array, k: int) -> tuple[Array, Array]:
+    if len(rows) > 4 * k:
+        # Rows that tie with the k-th stay, so that the lower ones among them win.
+        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows, scores = rows[kept], scores[kept]
+    order = np.lexsort((rows, -scores))[:k]
+    return rows[order], scores[order]
+
+
+def _changed(now: _State, rows: Array, bits_ND: Array | None) -> _State:
+    """With these rows' vectors, or without any for them.  Places in the delta are never written twice."""
+    place = np.full(max(len(now.place), int(rows.max()) + 1), ABSENT, np.int32)
+    place[: len(now.place)] = now.place
+    if bits_ND is None:
+        place[rows] = ABSENT
+        return replace(now, place=frozen(place))
+    used, delta = now.used + len(rows), now.delta
+    if used > len(delta):
+        delta = np.empty((max(64, 2 * len(delta), used), now.base.dim), np.uint16)
+        delta[: now.used] = now.delta[: now.used]
+    delta[now.used : used] = bits_ND
+    place[rows] = np.arange(now.used, used)
+    return _State(now.base, frozen(place), delta, used)
+
+
+def _since(then: _State, now: _State) -> files.Change | None:
+    """What changed between two states of one base."""
+    old = np.full(len(now.place), ABSENT, np.int32)
+    old[: len(then.place)] = then.place
+    rows = np.flatnonzero(old != now.place)
+    return _change_from(now, rows) if len(rows) else None
+
+
+def _change_of(now: _State, rows: Array, bits_ND: Array | None) -> files.Change:
+    """Everything in which the state, after one more change, differs from its base."""
+    after = _changed(now, rows, bits_ND)
+    return _since(_State.of(after.base), after) or files.Change(rows, bits_ND)
+
+
+def _change_from(now: _State, rows: Array) -> files.Change:
+    there = now.place[rows] >= 0
+    return files.Change(rows[there], now.delta[now.place[rows[there]]], rows[~there])
 
 
 def folder_name(encoder: str) -> str:
@@ -307,26 +380,12 @@ def encoder_name(folder: str) -> str:
     return unquote(folder)
 
 
-def _trained(base: Array, rows: Array) -> Any:
-    """IVF cells with 4-bit product codes of these rows, ids = rows."""
-    faiss = _faiss()
-    rng = np.random.default_rng(0)
-    cells = int(2 ** np.round(np.log2(2 * np.sqrt(len(rows)))))
-    dim = base.shape[1]
-    index = faiss.index_factory(dim, f"IVF{cells},PQ{_num_codes(dim)}x4fs", faiss.METRIC_INNER_PRODUCT)
-    sample = rng.choice(rows, min(len(rows), TRAINING_ROWS, 64 * cells), replace=False)
-    index.train(base[np.sort(sample)].astype(np.float32))
-    for n in range(0, len(rows), 8 * CHUNK):
-        some = rows[n : n + 8 * CHUNK]
-        index.add_with_ids(base[some].astype(np.float32), some)
-    return index
-
-
-def _num_codes(dim: int) -> int:
-    """Codes a vector: one for two numbers where the width allows it."""
-    return next(c for c in range(dim // 2 or 1, 0, -1) if dim % c == 0)
-
-
-def _top(rows: Array, scores: Array, k: int) -> tuple[Array, Array]:
-    order = np.lexsort((rows, -scores))[:k]
-    return rows[order], scores[order]
+@cache
+def _warm() -> None:
+    """Compile, or load from disk, every loop, so that no request waits for it; once a process."""
+    base = Segment.of(bits_of(np.eye(2, dtype=np.float32)), np.arange(2))
+    now, query_D = _State.of(base), frozen(np.ones(2, np.float32))
+    _scores(now, np.zeros(1, np.int32), query_D)
+    heap = np.empty(1, np.float32), np.empty(1, np.int32)
+    allowed = frozen(np.ones(2, bool))
+    kernels.scan(base.codes, base.scale, base.row, base.start, base.order(query_D), allowed, query_D, 1, 1, *heap)

@@ -1,0 +1,63 @@
+"""How loops are compiled.  Imports numba, so nothing imports this file before an index that needs it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from aisle.core.lists import Array
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """``function`` compiled on its first call, kept on disk where the package or the user's cache can be written to.
+
+    numba looks at NUMBA_CACHE_DIR first, then beside this file, then into the user's cache; where it finds no place the
+    loops are compiled once a process.
+    """
+    return _compiled(function)
+
+
+def summing(function: F) -> F:
+    """As ``compiled``, and sums may be added up in another order: as many at a time as the processor can.
+
+    The order is the same in every call, so that a row's score does not depend on what stands beside it.
+    """
+    return _compiled(function, fastmath={"reassoc", "contract", "nsz"})
+
+
+def _compiled(function: F, **options: Any) -> F:
+    compiler: Any = njit(nogil=True, **options)
+    caching: Any = njit(cache=True, nogil=True, **options)
+    try:
+        return cast(F, caching(function))
+    except RuntimeError:  # no folder for the cache
+        return cast(F, compiler(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """``function`` says which machine code a call stands for; the context is numba's to give."""
+    return intrinsic(function)
+
+
+@inlined
+def float_of_bits(context: Any, bits: Any) -> Any:
+    """uint32 read as float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+def frozen(array: Array) -> Array:
+    """The array as a plain contiguous one that cannot be written to: loops are compiled for that kind only."""
+    out = np.ascontiguousarray(np.asarray(array)).view()
+    out.flags.writeable = False
+    return out
