@@ -34,6 +34,10 @@ class DataError(AisleError, ValueError):
     """A file or record that cannot be used."""
 
 
+class Busy(DataError):
+    """Another process writes to the shop at this moment."""
+
+
 class DeadlinePassed(AisleError, TimeoutError):
     """The request ran out of time; the funnel answers with what it has."""
 

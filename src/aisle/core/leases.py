@@ -40,11 +40,14 @@ def hold(folder: Path) -> Lease:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time does what stands in the block, the others wait; ``path`` is a file made for this alone."""
+def exclusive(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """One process at a time does what stands in the block; ``path`` is a file made for this alone.
+
+    The others wait, or, without ``wait``, get a BlockingIOError.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(handle)

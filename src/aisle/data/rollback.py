@@ -11,7 +11,7 @@ from aisle.data.shop import Shop
 
 def earlier(shop: Shop) -> list[dict[str, Any]]:
     """What the pointer pointed to before and can again, newest first: ``generation``, ``sequence``, ``funnel``, ``plan``."""
-    there = set(shop.generations())
+    there = {g for g in shop.generations() if _can_catch_up(shop, g)}
     return [
         entry
         for entry in reversed(shop.pointer().get("history", []))
@@ -35,6 +35,14 @@ def roll_back(shop: Shop, funnel: str | None = None) -> dict[str, Any]:
         return shop.point(**{"funnel": None, "plan": None, **known[0]}, history=kept)
 
 
+def _can_catch_up(shop: Shop, generation: int) -> bool:
+    """Whether the catalogue can be read, and the log still holds what it lacks."""
+    try:
+        return shop.base_sequence(generation) >= shop.log_bounds()[0]
+    except StateError:
+        return False
+
+
 def _of_funnel(shop: Shop, funnel: str) -> dict[str, Any]:
     path = shop.funnel_path(funnel)
     if not path.is_file():
@@ -48,5 +56,10 @@ def _of_funnel(shop: Shop, funnel: str) -> dict[str, Any]:
         raise StateError(
             f"funnel {funnel} was fitted on generation {generation} of the catalogue, which is gone (there are: "
             f"{shop.generations()}); fit it again with 'aisle fit SHOP PLAN'"
+        )
+    if not _can_catch_up(shop, generation):
+        raise StateError(
+            f"the log has forgotten what generation {generation} of the catalogue lacks (it begins after record "
+            f"{shop.log_bounds()[0]}), or the catalogue is damaged; fit the plan again with 'aisle fit SHOP PLAN'"
         )
     return {"generation": generation, "sequence": shop.base_sequence(generation), "funnel": funnel, "plan": None}

@@ -5,6 +5,7 @@
     generations/<g>/items*.arrow   the catalogue, memory-mapped; ``generation.json`` names the file and what of the log it
                                    holds, the indexes stand beside it
     events/<n>.parquet             behaviour in segments, each appended whole
+    requests/<n>.parquet           answered requests that the log has handed over, likewise
     prices/<n>.parquet             the price history, likewise
     judgments/<name>.parquet       graded pairs, with ``<name>.gains.json``
     stages/<name>/<version>        fitted stages
@@ -35,7 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
-from aisle.core.errors import DataError, GenerationError, StateError
+from aisle.core.errors import Busy, DataError, GenerationError, StateError
 from aisle.core.leases import REMOVING, remove_unused
 from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable, check_ids
@@ -134,7 +135,7 @@ class Shop:
     def lock(self, wait_s: float = 0.0) -> Iterator[None]:
         """One writer at a time; may be nested.
 
-        Raises DataError when another process or Shop object still writes after ``wait_s``.
+        Raises Busy when another process or Shop object still writes after ``wait_s``.
         """
         with self._thread_lock:
             if self._depth == 0:
@@ -143,7 +144,7 @@ class Shop:
                 while not locked(self._handle):
                     if time.monotonic() >= until:
                         os.close(self._handle)
-                        raise DataError(
+                        raise Busy(
                             f"another writer has {self.folder} open; wait until it ends, or stop it, and try again"
                         )
                     time.sleep(0.02)
@@ -183,14 +184,14 @@ class Shop:
         """The last log record that the generation's catalogue file holds; those after it are applied on top."""
         return int(self.about(generation).get("sequence", 0))
 
-    def log_sequence(self) -> int:
-        """The last record that the log accepted; 0 where there is no log."""
+    def log_bounds(self) -> tuple[int, int]:
+        """The last record that the log forgot, and the last that it accepted; zeros where there is no log."""
         if not self.log_path.exists():
-            return 0
+            return 0, 0
         with closing(sqlite3.connect(f"{self.log_path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)) as log:
             floor = log.execute("SELECT value FROM meta WHERE name = 'floor'").fetchone()[0]
             last = log.execute("SELECT max(sequence) FROM records").fetchone()[0]
-        return int(floor if last is None else last)
+        return int(floor), int(floor if last is None else last)
 
     def generations(self) -> list[int]:
         """Every whole generation on disk, oldest first."""
@@ -293,7 +294,7 @@ class Shop:
 
     def _sweep(self) -> None:
         """Remove what a writer left that was stopped in the middle."""
-        for name in ("generations", "events", "prices", "judgments", "."):
+        for name in ("generations", "events", "requests", "prices", "judgments", "."):
             for path in (self.folder / name).glob(".*"):
                 if path.name.startswith((WRITING, REMOVING)):
                     shutil.rmtree(path)
@@ -314,12 +315,23 @@ class Shop:
 
     def events_through(self) -> int:
         """The last log record whose events stand in the segments; 0 before the first."""
-        marks = (pq.read_schema(p).metadata or {} for p in (self.folder / "events").glob("[0-9]*.parquet"))
-        return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
+        return self._through("events")
 
     def events(self) -> pa.Table:
         """All events in the order in which they were added."""
         return self._segments("events", EVENTS)
+
+    def add_requests(self, table: pa.Table, *, through: int) -> int:
+        """Append answered requests (``sequence``, ``time_s``, ``value`` as JSON) as one segment.  Returns its number."""
+        return self._append("requests", table.replace_schema_metadata({THROUGH: str(through)}))
+
+    def requests_through(self) -> int:
+        """The last log record whose requests stand in the segments; 0 before the first."""
+        return self._through("requests")
+
+    def request_segments(self) -> list[Path]:
+        """Parquet files of answered requests, oldest first; ``read_parquet`` reads one."""
+        return self._paths("requests")
 
     def add_prices(self, table: pa.Table) -> int:
         """Append to the price history: what held from ``time_s`` on.  Returns the segment's number."""
@@ -331,15 +343,22 @@ class Shop:
 
     def _append(self, kind: str, table: pa.Table) -> int:
         with self.lock():
-            known = [int(p.stem) for p in (self.folder / kind).glob("*.parquet") if p.stem.isdecimal()]
-            number = 1 + max(known, default=0)
+            number = 1 + max((int(p.stem) for p in self._paths(kind)), default=0)
             path = self.folder / kind / f"{number:06d}.parquet"
             write_file(path, lambda work: write_parquet(table, work))
             return number
 
     def _segments(self, kind: str, schema: pa.Schema) -> pa.Table:
-        paths = sorted((self.folder / kind).glob("[0-9]*.parquet"), key=lambda p: int(p.stem))
-        return pa.concat_tables([schema.empty_table(), *(complete(read_parquet(p), schema) for p in paths)])
+        tables = (complete(read_parquet(p), schema) for p in self._paths(kind))
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _paths(self, kind: str) -> list[Path]:
+        paths = (p for p in (self.folder / kind).glob("*.parquet") if p.stem.isdecimal())
+        return sorted(paths, key=lambda p: int(p.stem))
+
+    def _through(self, kind: str) -> int:
+        marks = (pq.read_schema(p).metadata or {} for p in self._paths(kind))
+        return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
 
     # Judgments
 

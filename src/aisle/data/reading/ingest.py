@@ -202,7 +202,7 @@ def ingest(
 
     try:
         # The files are the whole catalogue as of now; what the log accepts from here on is applied on top.
-        shop.write_generation(tables(), sequence=shop.log_sequence())
+        shop.write_generation(tables(), sequence=shop.log_bounds()[1])
         shop.write_mapping(readers[0].mapping.model_dump())
         kept = [str(path) for sink in sinks if (path := sink.keep())]
     finally:

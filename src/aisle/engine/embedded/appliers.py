@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from aisle.core.errors import AisleError, ContractError, StateError
 from aisle.core.lists import Array
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
-from aisle.engine.embedded.engine import POINTER, EmbeddedEngine
+from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.engine.embedded.log_records import ITEM_KINDS, Record, catalogue_table
 
@@ -113,7 +112,7 @@ def open_engine(
     folder, base_sequence = shop.generation_folder(generation), shop.base_sequence(generation)
     base = shop.items(generation, check=check)
     last = base_sequence if log is None else log.last_sequence
-    saved = _saved_sequence(folder)
+    saved = EmbeddedEngine.saved_in(folder)
     if log is not None and saved is not None and saved > last:
         raise ahead(saved, last)
     # A new index is built from the whole catalogue, so nothing of it is out of date.
@@ -138,17 +137,14 @@ def _replayed(base: ItemTable, log: Log | None, after: int, until: int, indexed:
     """The catalogue from ``after`` to ``until``, and the rows (int32) that records after ``indexed`` touched."""
     if log is None:
         return base, NO_ROWS
-    items, touched = base, [NO_ROWS]
     # What the catalogue's file holds already, an index may lack.
-    for records in log.batches(min(indexed, after), after, ITEM_KINDS):
-        touched.append(items.rows_of(list({r.value["item_id"] for r in records})))
+    items, changed = base, [touched(base, log, min(indexed, after), after)]
     for first, last in ((after, max(indexed, after)), (max(indexed, after), until)):
         for records in log.batches(first, last, ITEM_KINDS):
             items, rows = applied(items, records)
             if first >= indexed:
-                touched.append(rows)
-    found = np.unique(np.concatenate(touched))
-    return items, found[found >= 0].astype(np.int32)
+                changed.append(rows)
+    return items, np.unique(np.concatenate(changed))
 
 
 def ahead(sequence: int, last: int) -> StateError:
@@ -171,6 +167,15 @@ def fold(shop: Shop, log: Log, engine: EmbeddedEngine) -> int:
         EmbeddedEngine.build(new, folder, sequence=sequence)
 
     return shop.write_generation([items.row_table(rows)], build, sequence=sequence)
+
+
+def touched(items: ItemTable, log: Log, after: int, until: int) -> Array:
+    """int32: rows of the items that records after one number, up to another, are about.  Raises DataError when these are gone."""
+    found = [NO_ROWS]
+    for records in log.batches(after, until, ITEM_KINDS):
+        found.append(items.rows_of(list({r.value["item_id"] for r in records})))
+    rows: Array = np.unique(np.concatenate(found))
+    return rows[rows >= 0]
 
 
 class Applier:
@@ -226,12 +231,6 @@ def _table(engine: EmbeddedEngine) -> ItemTable:
     return engine.items
 
 
-def _saved_sequence(folder: Path) -> int | None:
-    """The sequence of the indexes in a generation's folder; None when there are none."""
-    path = folder / POINTER
-    return int(json.loads(path.read_text())["sequence"]) if path.is_file() else None
-
-
 def take_in_events(shop: Shop) -> int:
     """Move the events that the log accepted since the last call into the shop's segments, where fits read them.
 
@@ -243,7 +242,8 @@ def take_in_events(shop: Shop) -> int:
         log = Log.open(shop.log_path, read_only=True, check=False)
         try:
             last = log.last_sequence
-            table = log.events_table(after=shop.events_through(), until=last)
+            # The log forgets only what holds no event that was not taken in.
+            table = log.events_table(after=max(shop.events_through(), log.floor), until=last)
         finally:
             log.close()
         if len(table):

@@ -75,6 +75,8 @@ class EmbeddedEngine:
         *,
         saved: _Saved | None = None,
     ) -> None:
+        self.damaged: list[str] = []
+        """What could not be opened and was left out; making it again mends it."""
         self._text = text
         self._vectors = dict(vectors)
         self._sparse = _open_sparse(folder, items.generation)
@@ -111,9 +113,23 @@ class EmbeddedEngine:
         if check and folder_hashes(place) != saved.hashes:
             raise StateError(f"{place} is damaged (its files do not match their hashes); {REBUILD}")
         text = EmbeddedText.open(items, place)
-        stored = sorted(p for p in (folder / "vectors").glob("[!.]*") if p.is_dir())
-        vectors = {encoder_name(p.name): Vectors.open(p, items.generation) for p in stored}
-        return cls(items, text, vectors, folder, saved.sequence, saved=saved)
+        vectors, damaged = {}, []
+        for path in sorted(p for p in (folder / "vectors").glob("[!.]*") if p.is_dir()):
+            try:
+                vectors[encoder_name(path.name)] = Vectors.open(path, items.generation)
+            except StateError as error:
+                damaged.append(str(error))
+        engine = cls(items, text, vectors, folder, saved.sequence, saved=saved)
+        engine.damaged = damaged
+        return engine
+
+    @classmethod
+    def saved_in(cls, folder: Path) -> int | None:
+        """The log record up to which the indexes in a generation's folder hold the log; None where none can be read."""
+        try:
+            return _Saved.read(folder).sequence
+        except StateError:
+            return None
 
     @property
     def generation(self) -> int:
