@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aisle.engine.embedded.spelling import Vocabulary, count_words, edits
+from aisle.engine.embedded import text_kernels as kernels
+from aisle.engine.embedded.compiled import frozen
+from aisle.engine.embedded.spelling import Vocabulary
+from aisle.engine.embedded.spelling_cjk import Pairs
+
+
+def vocabulary(counts: dict[str, int]) -> Vocabulary:
+    return Vocabulary(list(counts), list(counts), np.array(list(counts.values())))
 
 
 def slow_edits(a: str, b: str) -> int:
@@ -20,9 +27,16 @@ def slow_edits(a: str, b: str) -> int:
 
 def test_edits_equal_the_table():
     rng = np.random.default_rng(0)
-    for _ in range(300):
-        a, b = ("".join(rng.choice(list("abc"), rng.integers(1, 8))) for _ in range(2))
-        assert min(edits(a, b, 2), 3) == min(slow_edits(a, b), 3), (a, b)
+    words = ["".join(rng.choice(list("abc"), rng.integers(1, 8))) for _ in range(300)]
+    length = np.array([len(w) for w in words], np.int16)
+    start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)[:-1]
+    code = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
+    for typed in words[:30]:
+        letters = frozen(np.frombuffer(typed.encode("utf-32-le"), np.uint32))
+        arrays = (frozen(code), frozen(start), frozen(length), frozen(np.arange(300)), letters)
+        for most in (1, 2):
+            found = kernels.edits(*arrays, most)
+            np.testing.assert_array_equal(found, [min(slow_edits(w, typed), most + 1) for w in words])
 
 
 @pytest.mark.parametrize(
@@ -38,13 +52,31 @@ def test_edits_equal_the_table():
     ],
 )
 def test_nearest(typed, meant):
-    assert Vocabulary({"iphone": 9, "case": 50, "wireless": 5, "headphones": 7}).nearest(typed) == meant
+    assert vocabulary({"iphone": 9, "case": 50, "wireless": 5, "headphones": 7}).nearest(typed) == meant
 
 
 def test_the_more_frequent_word_wins_and_a_rare_one_loses():
-    assert Vocabulary({"lamb": 3, "lamp": 30, "lamm": 1}).nearest("lamx") == "lamp"
+    assert vocabulary({"lamb": 3, "lamp": 30, "lamm": 1}).nearest("lamx") == "lamp"
 
 
-def test_plus_adds_counts():
-    words = Vocabulary(count_words(["Red lamp", "red Chair 42"])).plus({"red": 1, "sofa": 2})
-    assert words.counts == {"red": 3, "lamp": 1, "chair": 1, "sofa": 2}
+def test_guesses_are_few_frequent_and_share_the_odds():
+    found = vocabulary({"lamb": 10, "lamp": 30, "lama": 1, "lame": 9, "land": 50}).guesses("lamx")
+    assert [g.text for g in found] == ["lamp", "lamb", "lame"]
+    assert found[0].share == pytest.approx(30 / 50)
+    assert vocabulary({"lamp": 30}).guesses("lamx")[0].share == 1.0
+
+
+def test_a_rare_word_beside_a_much_more_frequent_one_is_suspect():
+    words = vocabulary({"wireles": 1, "wireless": 500, "wired": 3})
+    assert words.more_frequent("wireles", 100).text == "wireless"
+    assert words.more_frequent("wired", 100) is None
+    assert words.more_frequent("wireless", 100) is None
+
+
+def test_a_wrong_character_is_mended_by_its_neighbours():
+    pairs = Pairs(["索尼", "尼相", "相机", "手机", "机壳"], np.array([5, 5, 9, 20, 20]))
+    found = pairs.guesses(["索泥", "泥相", "相机"], {"索泥", "泥相"})
+    assert {word: guesses[0].text for word, guesses in found.items()} == {"索泥": "索尼", "泥相": "尼相"}
+    assert pairs.guesses(["相几"], {"相几"})["相几"][0].text == "相机", "the last character"
+    assert pairs.guesses(["首机", "机壳"], {"首机"})["首机"][0].text == "手机", "the first character"
+    assert pairs.guesses(["东西"], {"东西"}) == {}

@@ -4,10 +4,12 @@ import os
 
 import numpy as np
 import pytest
+import tantivy
 
 from aisle.core.errors import StateError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import RowMasks
+from aisle.core.shop import TEXT_FIELDS
 from aisle.engine.embedded import text as text_module
 from aisle.engine.embedded.analysis import Analyser
 from aisle.engine.embedded.text import EmbeddedText
@@ -64,6 +66,70 @@ def test_search_under_a_mask_equals_filtering_everything(items, index, share):
     np.testing.assert_array_equal(found.splits, expected.splits)
     np.testing.assert_array_equal(found.item, expected.item)
     np.testing.assert_array_equal(found["score"], expected["score"])
+
+
+def test_bm25_is_tantivys(items, index):
+    """One field at a time, the library that every figure of ours was measured with before."""
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("row", fast=True)
+    for field in TEXT_FIELDS:
+        builder.add_text_field(field, tokenizer_name="en_stem")
+    theirs = tantivy.Index(builder.build())
+    writer = theirs.writer(15_000_000, 1)
+    rows = np.flatnonzero(items.live).astype(np.int32)
+    texts = {field: items.text(field, rows) for field in TEXT_FIELDS}
+    for n, row in enumerate(rows.tolist()):
+        document = tantivy.Document()
+        document.add_unsigned("row", row)
+        for field in TEXT_FIELDS:
+            document.add_text(field, texts[field][n])
+        writer.add_document(document)
+    writer.commit()
+    theirs.reload()
+    searcher = theirs.searcher()
+    for field in TEXT_FIELDS:
+        for word, stem in (("wireless", "wireless"), ("running", "run"), ("lamps", "lamp"), ("brand", "brand")):
+            query = tantivy.Query.term_query(theirs.schema, field, stem)
+            hits = searcher.search(query, limit=len(rows)).hits
+            theirs_by_row = dict(
+                zip(searcher.fast_field_values("row", [a for _, a in hits]), [s for s, _ in hits], strict=True)
+            )
+            ours = index.search([word], items.num_rows, everything(items), {field: 1.0})
+            assert set(ours.item.tolist()) == theirs_by_row.keys()
+            np.testing.assert_allclose(ours["score"], [theirs_by_row[r] for r in ours.item.tolist()], rtol=1e-5)
+
+
+def test_a_prefix_finds_every_word_that_begins_so(few):
+    index = EmbeddedText.build(few)
+    assert set(search(index, few, "la*")) == {"B01-X", "B02-X", "B03-X", "B06-X"}
+    assert search(index, few, "des*")[0] == "B03-X", "a title of that word alone"
+    assert set(few.ids(np.flatnonzero(index.match("blue la*", {})))) == {"B02-X"}
+    assert search(index, few, "zzz*") == []
+    assert index.completions("l")[0] == ("lamp", 3)
+    assert index.suggest("la*") is None
+
+
+def test_a_whole_word_counts_more_than_one_it_begins(few):
+    items = table([{"item_id": "a", "title": "lampshade"}, {"item_id": "b", "title": "lamp"}])
+    assert search(EmbeddedText.build(items), items, "lamp*") == ["b", "a"]
+
+
+def test_cjk_typing_errors_are_mended():
+    items = table(
+        [{"item_id": "a", "title": "索尼相机"}, {"item_id": "b", "title": "手机壳"}, {"item_id": "c", "title": "ｶﾒﾗ"}]
+    )
+    index = EmbeddedText.build(items)
+    assert search(index, items, "索泥相机") == ["a"]
+    assert index.suggest("索泥相机") == "索尼相机"
+    assert search(index, items, "カメラ") == ["c"], "half-width and full-width letters are the same"
+
+
+def test_did_you_mean_says_how_sure_it_is():
+    items = table([{"item_id": str(n), "title": "lamp" if n < 6 else "lamb"} for n in range(8)])
+    index = EmbeddedText.build(items)
+    assert index.suggestion("lamx") == ("lamp", 0.75)
+    assert index.suggestion("lamp") is None
+    assert len(search(index, items, "lamx")) == 8, "the second guess is found too"
 
 
 def test_score_gives_what_search_gave_and_zero_elsewhere(items, index):

@@ -174,6 +174,11 @@ def analyser(language: str) -> Analyser:
     return Analyser(language)
 
 
+def is_pair(word: str) -> bool:
+    """Whether a word is a pair of neighbouring CJK characters."""
+    return len(word) == 2 and _CJK_RUN.fullmatch(word) is not None
+
+
 def valid(text: str) -> str:
     """The text without halves of surrogate pairs, which no encoding can write."""
     return text if text.isascii() else text.encode("utf-8", "ignore").decode()

@@ -124,6 +124,7 @@ class EmbeddedText:
         with self._writing:
             rows = np.unique(changed)
             live = rows[items.live[rows]].astype(np.int32)
+            self._lexicon.count_titles(self._state.title_words(rows), -1)
             fields, ids = _read(self._lexicon, items, live)
             state = self._state.without(rows, self._lexicon.term_W)
             if len(live):

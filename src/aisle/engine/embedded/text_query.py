@@ -20,9 +20,8 @@ from aisle.core.lists import Array
 from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS
 from aisle.engine.embedded.analysis import MOST_WORDS, Query, Word
 from aisle.engine.embedded.text_segment import Segment
-from aisle.engine.embedded.text_state import Choice, Found, Lists, Live, State
+from aisle.engine.embedded.text_state import TITLE, Choice, Found, Lists, Live, State
 
-TITLE = TEXT_FIELDS.index("title")
 Choices = Callable[[Word], tuple[Choice, ...]]
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from aisle.core.shop import TEXT_FIELDS
 from aisle.engine.embedded.analysis import Query, Word
 from aisle.engine.embedded.spelling import Guess, Vocabulary
+from aisle.engine.embedded.spelling_cjk import Pairs
 from aisle.engine.embedded.synonyms import FACTOR, SynonymFile, Span
 from aisle.engine.embedded.text_state import Choice, State
 from aisle.engine.embedded.text_words import Lexicon
@@ -35,6 +36,11 @@ class Reader:
     def vocabulary(self) -> Vocabulary:
         lexicon, size = self.lexicon, len(self.state.term_W)
         return Vocabulary(lexicon.words[:size], lexicon.folded[:size], lexicon.titles_W[:size])
+
+    @cached_property
+    def _pairs(self) -> Pairs:
+        size = len(self.state.term_W)
+        return Pairs(self.lexicon.words[:size], self.lexicon.titles_W[:size])
 
     def queries(self, text: str) -> list[Query]:
         """The parsed query with unknown words corrected, then the ways to say it with phrases that mean the same.
@@ -110,6 +116,8 @@ class Reader:
     def _guesses(self, query: Query) -> Mapping[str, list[Guess]]:
         unknown = [w for w in query.words if not self._is_known(w.term) and not (w.is_prefix and self._begun(w.text))]
         found = {w.text: self.vocabulary.guesses(w.text) for w in unknown[:MOST_CORRECTED]}
+        if any(not w.text.isascii() for w in unknown):
+            found |= self._pairs.guesses([w.text for w in query.words], {w.text for w in unknown})
         return {text: guesses for text, guesses in found.items() if guesses}
 
     def _is_known(self, term: str) -> bool:

@@ -17,8 +17,19 @@ from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.compiled import frozen
 
 NUM_FIELDS = len(TEXT_FIELDS)
-LONGEST_FIELD = 1023
-"""Words of a field beyond which its length counts no more; a table of all lengths stays in the processor's cache."""
+
+
+def _length(code: int) -> int:
+    """The length that one byte stands for: 24 small ones, then a mantissa of 3 bits and an exponent."""
+    if code < 24:
+        return code
+    exponent, mantissa = divmod(code - 24, 8)
+    return 24 + (mantissa if exponent == 0 else (mantissa + 8) << (exponent - 1))
+
+
+LENGTH_L = np.array([_length(code) for code in range(256)])
+"""Lengths of a field that are told apart, as Lucene does: all up to 40 words, then in steps of an eighth at most.  One byte
+a field keeps the lengths and the tables by length in the processor's cache."""
 ARRAYS = ("rows", "words", "splits", "ids", "id_docs", "terms", "starts", "docs", "tfs", "length_FD")
 
 
@@ -34,7 +45,7 @@ class Segment:
     starts     int64[T*F+1]
     docs       int32[P]     documents of each (term, field), ascending
     tfs        uint8[P]
-    length_FD  uint16[F, D] words of each field, at most LONGEST_FIELD
+    length_FD  uint8[F, D]  the length of each field, as a place in LENGTH_L
     """
 
     rows: Array
@@ -57,19 +68,28 @@ class Segment:
         terms, local_W = _local(words, term_W)
         words, splits, local_W = frozen(words.astype(np.int32)), frozen(splits.astype(np.uint32)), frozen(local_W)
         starts, docs, tfs = kernels.inverted(words, splits, local_W, len(terms), NUM_FIELDS)
-        kept = np.concatenate([[0], np.cumsum(words >= 0)])
-        length_FD = np.minimum(np.diff(kept[splits]), LONGEST_FIELD).astype(np.uint16).reshape(NUM_FIELDS, -1)
+        length = np.diff(splits.astype(np.int64))
+        length_FD = (np.searchsorted(LENGTH_L, length, side="right") - 1).astype(np.uint8).reshape(NUM_FIELDS, -1)
         by_id = np.argsort(ids, kind="stable")
         arrays = (rows.astype(np.int32), words, splits, ids[by_id].astype(np.uint64), by_id.astype(np.int32))
         return cls(*map(frozen, (*arrays, terms, starts, docs, tfs, length_FD)))
 
+    def num_words(self, docs: Array) -> Array:
+        """int64[F]: words of these documents, by field."""
+        size = len(self.rows)
+        starts = docs + size * np.arange(NUM_FIELDS)[:, None]
+        return (self.splits[starts + 1].astype(np.int64) - self.splits[starts]).sum(1)
+
     def documents(self, docs: Array) -> tuple[Array, list[Ragged], Array]:
         """Rows, words by field, and ids' hashes of these documents."""
-        size = len(self.rows)
-        words = [Ragged(self.words, self.splits[f * size : (f + 1) * size + 1].astype(np.int64)) for f in range(NUM_FIELDS)]
-        ids = np.empty(size, np.uint64)
+        ids = np.empty(len(self.rows), np.uint64)
         ids[self.id_docs] = self.ids
-        return self.rows[docs], [field.take(docs) for field in words], ids[docs]
+        return self.rows[docs], [self.field(f).take(docs) for f in range(NUM_FIELDS)], ids[docs]
+
+    def field(self, number: int) -> Ragged:
+        """The words of a field of all documents."""
+        size = len(self.rows)
+        return Ragged(self.words, self.splits[number * size : (number + 1) * size + 1])
 
     def docs_of(self, rows: Array) -> Array:
         """int64: where those of the rows that stand here stand."""

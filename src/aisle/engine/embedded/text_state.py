@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from aisle.core.lists import Array
+from aisle.core.shop import TEXT_FIELDS
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.compiled import frozen
-from aisle.engine.embedded.text_segment import LONGEST_FIELD, NUM_FIELDS, Segment, merged
+from aisle.engine.embedded.text_segment import LENGTH_L, NUM_FIELDS, Segment, merged
 
 K1, B = 1.2, 0.75
 """Of BM25, as usual (Lucene, Tantivy)."""
-NO_TERM = -1
+NO_TERM, TITLE = -1, TEXT_FIELDS.index("title")
 _NONE_F = np.zeros(NUM_FIELDS, np.int64)
 
 
@@ -82,8 +83,9 @@ class Live:
 
     def lengths(self) -> Array:
         """int64[F]: words of the living documents."""
-        part = self.segment
-        return part.length_FD.sum(1, dtype=np.int64) - part.length_FD[:, self.dead].sum(1, dtype=np.int64)
+        splits = self.segment.splits[:: max(len(self.segment), 1)].astype(np.int64)
+        total_F = np.diff(splits)[:NUM_FIELDS] if len(self.segment) else np.zeros(NUM_FIELDS, np.int64)
+        return total_F - self.segment.num_words(np.flatnonzero(self.dead))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +127,7 @@ class State:
         """float32[F, L]: the part of BM25's denominator that a field's length decides."""
         total_F = sum((part.lengths() for part in self.parts), np.zeros(NUM_FIELDS, np.int64))
         mean_F = np.maximum(total_F / max(self.num_docs, 1), 1e-9)
-        length_L = np.arange(LONGEST_FIELD + 1)
-        norm_FL: Array = frozen((K1 * (1 - B + B * length_L / mean_F[:, None])).astype(np.float32))
+        norm_FL: Array = frozen((K1 * (1 - B + B * LENGTH_L / mean_F[:, None])).astype(np.float32))
         return norm_FL
 
     @cached_property
@@ -224,10 +225,16 @@ class State:
             docs = live.segment.docs_of(np.array([row]))
             docs = docs[~live.dead[docs]]
             if len(docs):
-                splits = live.segment.splits[docs[0] :: len(live.segment)][:NUM_FIELDS]
-                ends = live.segment.splits[docs[0] + 1 :: len(live.segment)][:NUM_FIELDS]
-                return [live.segment.words[a:b] for a, b in zip(splits, ends, strict=True)]
+                return [live.segment.field(f)[docs[0]] for f in range(NUM_FIELDS)]
         return [np.zeros(0, np.int32)] * NUM_FIELDS
+
+    def title_words(self, rows: Array) -> Array:
+        """int32: all words of these rows' titles, one after the other."""
+        found = [np.zeros(0, np.int32)]
+        for live in self.parts:
+            docs = live.segment.docs_of(rows)
+            found.append(live.segment.field(TITLE).take(docs[~live.dead[docs]]).values)
+        return np.concatenate(found)
 
     def rows_with_id(self, mark: int) -> list[int]:
         """Living rows whose item id has this hash."""

@@ -101,9 +101,9 @@ class Lexicon:
         self._term_W = np.concatenate([self._term_W, np.array(new, np.int32)])
         self.titles_W = np.concatenate([self.titles_W, np.zeros(len(new), np.int64)])
 
-    def count_titles(self, words: Array) -> None:
-        """These words stand in titles, once more each."""
-        self.titles_W = self.titles_W + np.bincount(words[words >= 0], minlength=len(self.words))
+    def count_titles(self, words: Array, by: int = 1) -> None:
+        """These words stand in titles, once more (or, by -1, less) each."""
+        self.titles_W = self.titles_W + by * np.bincount(words[words >= 0], minlength=len(self.words))
 
     def completions(self, prefix: str) -> list[int]:
         """Words that begin with a prefix, accents left out, in alphabetical order."""
