@@ -157,16 +157,16 @@ def test_why_panel_and_product_page(page: Any, tmp_path: Path) -> None:
 
 
 def test_a_click_is_logged(page: Any, live: LiveShop) -> None:
-    assert live.inbox is not None
-    before = live.inbox.count
+    assert live.log is not None
+    before = live.log.last_sequence
     page.goto("/?q=red")
     item_id = ids(page)[2]
     page.locator(".card .body").nth(2).click()
     page.wait_for_selector(".product")
     until = time.monotonic() + 5
-    while live.inbox.count == before and time.monotonic() < until:
+    while not (events := live.log.read(before, kinds=("event",))) and time.monotonic() < until:
         time.sleep(0.05)
-    event = list(live.inbox.read())[-1]
+    event = events[-1].value
     assert (event["action"], event["item_id"], event["position"], event["query"]) == ("click", item_id, 2, "red")
 
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from aisle.core.errors import DataError, SettingError
+from aisle.core.errors import SettingError
 from aisle.data.shop import Shop
 from aisle.nn.encoders.own import OwnEncoder
 from aisle.recipes import plan
 from aisle.serve import background
+from aisle.serve.active import Active
 from aisle.serve.app import create_app
-from aisle.serve.inbox import Inbox
-from aisle.serve.live import Active, LiveShop
+from aisle.serve.live import LiveShop
 from aisle.serve.target import open_target
 from aisle.simulate.world import simulate
 
@@ -82,7 +82,7 @@ def test_requests_in_flight_end_on_the_funnel_they_began_with(shop: Shop) -> Non
     client = TestClient(create_app(live))
     one = live.active
     assert one is not None
-    two = Active(plan("lexical").fit(live.view, live.env), "second")
+    two = Active(plan("lexical").fit(one.view, one.funnel.env), "second")
     plans: list[str] = []
     failed: list[int] = []
     stop = threading.Event()
@@ -189,22 +189,6 @@ def test_a_half_made_shop_is_made_again(tmp_path: Path, monkeypatch: pytest.Monk
     (made.folder / "made_from").unlink()
     (made.folder / "CURRENT.json").write_text("{")
     assert open_target(file, None, lambda _: None).items().num_rows == 2
-
-
-def test_an_inbox_keeps_its_events_and_stands_alone(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path / "log.sqlite")
-    events = [{"time_s": 1.0, "action": "click", "item_id": "ä"}, {"time_s": 2.0, "action": "cart", "item_id": "b"}]
-    assert inbox.append(events) == 2
-    with pytest.raises(DataError, match="another writer"):
-        Inbox(tmp_path / "log.sqlite")
-    with pytest.raises(DataError, match="steal"):
-        inbox.append([{"time_s": 3.0, "action": "steal"}])
-    inbox.close()
-    again = Inbox(tmp_path / "log.sqlite")
-    assert again.count == 0, "it counts what this server accepted"
-    again.append([{"time_s": 4.0, "action": "order", "item_id": "c"}])
-    assert [r["item_id"] for r in again.read()] == ["ä", "b", "c"]
-    again.close()
 
 
 def test_the_server_starts_from_a_file_and_stops_on_ctrl_c(tmp_path: Path) -> None:

@@ -398,12 +398,22 @@ class Shop:
 
     # Views, stages, funnels, rules, mapping
 
-    def view(self, until_s: float = float("inf"), seed: int = 0, judgments: str = "default") -> View:
-        """The shop as it was at ``until_s``; ``seed`` decides which judged queries are the validation part."""
-        items = self.items()
+    def view(
+        self,
+        until_s: float = float("inf"),
+        seed: int = 0,
+        judgments: str = "default",
+        *,
+        items: ItemTable | None = None,
+    ) -> View:
+        """The shop as it was at ``until_s``; ``seed`` decides which judged queries are the validation part.
+
+        items  a catalogue that holds more of the log than the current generation's file, or another generation's
+        """
+        items = self.items() if items is None else items
         parts = {}
         if judgments in self.judgment_names():
-            parts = split_judgments(self.judgments(judgments), seed)
+            parts = split_judgments(judgments_of(*self.judgments_table(judgments), items), seed)
         prices = self.prices()
         return View(items, self.events(), parts, until_s, prices=prices if len(prices) else None)
 

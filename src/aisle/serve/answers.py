@@ -16,8 +16,8 @@ from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests, Scene, hashed
 from aisle.funnel.page import Cursor, Page
 from aisle.serve import words
+from aisle.serve.active import Active
 from aisle.serve.cards import cards, row_of
-from aisle.serve.live import Active
 from aisle.serve.models import ExplainOut, ReasonOut, SearchIn, SearchOut, StageOut
 
 SEED_MASK = (1 << 63) - 1

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
@@ -19,13 +19,13 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from aisle import __version__
 from aisle.core.errors import AisleError, GenerationError, SettingError, UnknownName
+from aisle.engine.embedded.log_commit import NotWritten
+from aisle.serve.active import Active
 from aisle.serve.answers import Answer, answer, explain
 from aisle.serve.cards import detail, row_of
 from aisle.serve.headers import SecurityHeaders
-from aisle.serve.live import Active, LiveShop
+from aisle.serve.live import LiveShop
 from aisle.serve.models import (
-    EventsIn,
-    EventsOut,
     ExplainOut,
     HealthOut,
     ItemDetail,
@@ -37,6 +37,7 @@ from aisle.serve.models import (
     SuggestOut,
 )
 from aisle.serve.pages import Pages
+from aisle.serve.writes import writes
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {400: {"model": Problem}, 404: {"model": Problem}, 503: {"model": Problem}}
 CONCURRENT = 4
@@ -66,6 +67,7 @@ def create_app(live: LiveShop, *, remote_images: bool = False) -> FastAPI:
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(SecurityHeaders, remote_images=remote_images)
     app.include_router(_api(live))
+    app.include_router(writes(live, PROBLEMS))
     app.include_router(_operations(live))
     pages = Pages(live, app.openapi, remote_images)
     app.include_router(pages.router)
@@ -169,16 +171,6 @@ def _api(live: LiveShop) -> APIRouter:
         """Completions of what was typed so far."""
         return SuggestOut(suggestions=live.completer.complete(q[:200], max(0, min(limit, 20))))
 
-    @router.post("/events", status_code=202)
-    def events(body: EventsIn) -> EventsOut:
-        """Behaviour to learn from; on disk when this answers."""
-        active()
-        assert live.inbox is not None
-        now = time()
-        records = [e.model_dump() | {"time_s": now if e.time_s is None else e.time_s} for e in body.events]
-        live.inbox.append(records)
-        return EventsOut(accepted=len(records))
-
     return router
 
 
@@ -193,8 +185,8 @@ def _operations(live: LiveShop) -> APIRouter:
 
     @router.get("/ready", responses={503: {"model": ReadyOut}})
     def ready(response: Response) -> ReadyOut:
-        """200 once a funnel answers, 503 before; what is served and how far the vectors are."""
-        status = live.status()
+        """200 once a funnel answers, 503 before; what is served, and how far every index and process is."""
+        status = live.status(full=True)
         response.status_code = 200 if status.ready else 503
         response.headers["Cache-Control"] = "no-store"
         return status
@@ -203,6 +195,9 @@ def _operations(live: LiveShop) -> APIRouter:
 
 
 def _aisle_problem(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, NotWritten):
+        message, _, remedy = str(error).partition("; ")
+        return JSONResponse(Problem(error=message, remedy=remedy or "try again").model_dump(), 503)
     status = 404 if isinstance(error, UnknownName) and "/items/" in request.url.path + "/" else 400
     if isinstance(error, UnknownName) and str(error).startswith("no item"):
         status = 404

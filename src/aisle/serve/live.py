@@ -1,68 +1,42 @@
-"""LiveShop: a shop that answers within seconds and becomes better while it runs.
+"""LiveShop: a shop that answers within seconds, becomes better while it runs, and follows what its folder says.
 
 First the lexical funnel; then the vectors of the wanted plan are encoded in the background (resumable, each text once);
-then that plan is fitted and takes over.  Requests hold on to the funnel they began with; a swap replaces one reference.
+then that plan is fitted and takes over.  From then on the pointer of the shop is watched: another catalogue or funnel is
+opened and warmed beside the one that answers, and swapped in.  Requests hold on to the funnel they began with.
 """
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from aisle.core.errors import AisleError
-from aisle.core.lists import ItemLists
-from aisle.core.requests import Requests
-from aisle.data.shop import Shop
-from aisle.data.view import View
-from aisle.funnel import Funnel
-from aisle.funnel.guard import Guard
-from aisle.serve.background import Encoding, Stopped, encode_shop
-from aisle.serve.inbox import Inbox
+from aisle.core.errors import AisleError, StateError
+from aisle.data.rollback import earlier
+from aisle.data.shop import POINTER, Shop
+from aisle.engine.embedded.log import Log
+from aisle.nn.item_vectors import missing_rows
+from aisle.serve.active import Active, Links, warmed
+from aisle.serve.background import Encoding, Stopped
+from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen
 from aisle.serve.models import EncodingOut, ReadyOut
+from aisle.serve.owner import Owner
 from aisle.serve.request_log import RequestLog
+from aisle.serve.standing import Standing
+from aisle.serve.state_of import indexes_of, log_of, processes_of
 from aisle.serve.suggest import Completer, completer
+from aisle.serve.writing import OwnLog, Writing
 
 if TYPE_CHECKING:
     from aisle.serve.answers import Answer
 
-FIRST_PLAN = "lexical"
-
-
-def best_plan() -> str:
-    """``hybrid``, on the pre-trained encoder where it is installed, else on one trained on the shop's own text."""
-    from aisle.nn.encoders import minilm_is_installed
-
-    return "hybrid" if minilm_is_installed() else "hybrid_own"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Active:
-    """What answers right now; ``view``: the log that users' histories are taken from."""
-
-    funnel: Funnel
-    plan_name: str
-    view: View | None = None
-
-    def history(self, user: int) -> ItemLists | None:
-        """One list: what the user did so far, as the log of this shop knew it when it was opened.  None: unknown."""
-        if user < 0 or self.view is None:
-            return None
-        return self.view.histories(np.array([user]), float("inf"))
-
-
-def warmed(funnel: Funnel) -> Funnel:
-    """The same funnel after its first, slow requests; what these took does not count against its stages."""
-    titles = funnel.env.engine.items.text("title", np.flatnonzero(funnel.env.engine.items.live)[:2])
-    for query in [*(" ".join(title.split()[:2]) for title in titles), ""]:
-        funnel.serve(Requests.make([query]), facets=None)
-    return replace(funnel, guard=Guard())
+FOLLOW_S = 0.1
+RETRY_S = 30.0
+FILLED = 0.99
+"""A reader goes over to a plan when this share of the items has the vectors that it reads."""
 
 
 class LiveShop:
@@ -71,6 +45,7 @@ class LiveShop:
     target   a shop's folder, or a product file, which is ingested into ``into`` (default: a folder in the user's cache)
     plan     what to serve in the end; ``lexical`` serves words only
     vectors  False: stay with the lexical plan
+    links    given to a process that reads while another writes; without, this process owns the log
     """
 
     def __init__(
@@ -81,23 +56,29 @@ class LiveShop:
         into: Path | None = None,
         vectors: bool = True,
         seed: int = 0,
+        links: Links | None = None,
+        log_candidates: bool = False,
     ) -> None:
         self.target, self.into, self.seed = Path(target), into, seed
         self.wanted = plan
         self.plan = plan or (best_plan() if vectors else FIRST_PLAN)
         self.vectors = vectors
+        self.links, self.log_candidates = links, log_candidates
         self.started_s = monotonic()
         self.shop: Shop | None = None
-        self.inbox: Inbox | None = None
+        self.log: Log | None = None
+        self.writing: Writing | None = links.writing if links else None
         self.requests: RequestLog | None = None
         self.completer = Completer([])
+        self._owner: Owner | None = None
+        self._standing: Standing | None = None
         self._active: Active | None = None
+        self._choice: Choice | None = None
         self._step = "opening the shop"
         self._error: str | None = None
         self._notice: str | None = None
         self._encoding = Encoding(state="waiting" if vectors else "off")
-        self._stop = Event()
-        self._first = Event()
+        self._stop, self._first, self._settled = Event(), Event(), Event()
         self._busy = Lock()
         self._in_flight = 0
         self._thread: Thread | None = None
@@ -125,24 +106,44 @@ class LiveShop:
             self.requests.add(active, answered)
         return answered
 
+    def visible(self, sequence: int, timeout_s: float) -> bool:
+        """True as soon as every process shows this log record, False after ``timeout_s``."""
+        if self.links is not None:
+            return self.links.board.wait(sequence, timeout_s)
+        return self._standing is not None and self._standing.applier.wait(sequence, timeout_s)
+
+    def knows(self, item_id: str) -> bool:
+        """Whether the catalogue that answers holds this item."""
+        if self._standing is None:
+            return False
+        items = self._standing.items
+        row = int(items.rows_of([item_id])[0])
+        return row >= 0 and not bool(items.tombstones[row])
+
     @property
     def ready(self) -> bool:
         return self._active is not None
 
-    def status(self) -> ReadyOut:
-        """What is served, what is going on, and how far the vectors are."""
-        active, shop = self._active, self.shop
+    def status(self, *, full: bool = False) -> ReadyOut:
+        """What is served and what is going on; ``full``: how far every index and process is, too."""
+        active, standing = self._active, self._standing
         engine = active.funnel.env.engine if active else None
+        log = log_of(standing) if standing and full else None
+        encoded = self._owner.encoded() if self._owner else {}
         return ReadyOut(
-            ready=active is not None,
+            ready=self.ready,
             step=self._step,
-            shop=self.target.name,
+            shop=str(self.shop.folder if self.shop else self.target),
             plan=active.plan_name if active else "",
             generation=engine.generation if engine else 0,
             items=int(engine.items.live.sum()) if engine else 0,
-            encoding=self._encoding.out() if shop else EncodingOut(state=self._encoding.state),
-            sequence_lag=self.inbox.count if self.inbox else 0,
-            error=self._error,
+            encoding=self._encoding.out() if self.shop else EncodingOut(state=self._encoding.state),
+            sequence_lag=log.lag if log else 0,
+            events_unlearned=self.writing.count if self.writing else 0,
+            log=log,
+            indexes=indexes_of(standing, encoded) if standing and full else [],
+            processes=processes_of(self.links.board, log) if self.links and log else [],
+            error=self._error or (standing.applier.readiness().error if standing else None),
             notice=self._notice,
         )
 
@@ -163,20 +164,20 @@ class LiveShop:
         return self.ready
 
     def wait_settled(self, timeout_s: float | None = None) -> bool:
-        """Wait until nothing is going on in the background any more."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            return not self._thread.is_alive()
-        return True
+        """Wait until the plan that is wanted answers, or cannot."""
+        return self._thread is None or self._settled.wait(timeout_s)
 
     def close(self) -> None:
         """Stop background work at its next chunk; what was encoded so far is kept."""
         self._stop.set()
-        self.wait_settled(30)
+        if self._thread is not None:
+            self._thread.join(30)
         if self.requests is not None:
             self.requests.close()
-        if self.inbox is not None:
-            self.inbox.close()
+        if self._standing is not None:
+            self._standing.close()
+        if self.log is not None:
+            self.log.close()
 
     def swap(self, active: Active) -> None:
         """From now on new requests use this funnel; those in flight end on the one they began with."""
@@ -186,90 +187,186 @@ class LiveShop:
     def _live(self) -> None:
         try:
             self._open()
-            if (
-                self.vectors
-                and self._active is not None
-                and self._active.plan_name != self.plan
-                and not self._stop.is_set()
-            ):
-                self._improve()
-            elif self._encoding.state == "waiting":
-                self._encoding.state = "off"
-            self._step = "stopped" if self._stop.is_set() else "ready"
+            self._improve(self._standing)
         except Exception as error:
-            self._error = str(error) if isinstance(error, AisleError) else f"{type(error).__name__}: {error}"
-            self._encoding.state = "failed" if self.ready else "off"
-            self._step = "serving words only" if self.ready else "failed"
+            self._fail(error)
             if not self.ready:
+                self._step = "failed"
                 self.on_failure()
         finally:
             self._first.set()
+            self._settled.set()
+        if self.ready:
+            self._follow()
+        self._step = "stopped" if self._stop.is_set() else self._step
 
     def _open(self) -> None:
         from aisle.engine.embedded.appliers import take_in_events
         from aisle.recipes import plan
-        from aisle.recipes.environment import open_env
         from aisle.serve.target import open_target
 
         self.shop = open_target(self.target, self.into, self._say)
-        self.inbox = Inbox(self.shop.log_path)
-        self.requests = RequestLog(self.inbox.log)
-        self._say("building the text index")
-        self.env = open_env(self.shop, seed=self.seed)
-        take_in_events(self.shop)
-        self.view = self.shop.view()
+        if self.links is None:
+            self.log = Log.open(self.shop.log_path)
+            self.writing = OwnLog(self.log)
+            self._owner = Owner(self.shop, self.log, self._encoding, self._pause)
+            take_in_events(self.shop)
+        else:
+            self._await(self.shop.log_path.exists)
+            self.log = Log.open(self.shop.log_path, read_only=True, check=False)
+        assert self.writing is not None
+        self.requests = RequestLog(self.writing.append, candidates=self.log_candidates)
+        self._say("opening the catalogue and its indexes")
+        standing = self._opened()
         first = FIRST_PLAN if self.vectors else self.plan
-        self.swap(Active(plan(first).fit(self.view, self.env), first, self.view))
+        view = self.shop.view(items=standing.items)
+        funnel = plan(first).fit(view, standing.env)
+        self._choice = Choice(first, first, None, ())
+        self._stand_on(standing, Active(funnel, first, view))
         self._say("collecting suggestions")
-        self.completer = completer(self.env.engine.items)
+        self.completer = completer(standing.engine.items)
 
-    def _improve(self) -> None:
+    def _opened(self) -> Standing:
+        """The generation that the shop points to; where it is damaged, the one that was served before it."""
+        assert self.shop is not None
+        current = self.shop.generation
+        if self.links is not None:
+            # Only the writing process builds indexes.
+            self._await((self.shop.generation_folder(current) / "engine.json").exists)
+        try:
+            return self._standing_of(current)
+        except StateError as damage:
+            for entry in earlier(self.shop):
+                if entry["generation"] != current:
+                    self._notice = f"generation {current} cannot be served ({damage}): serving {entry['generation']}"
+                    return self._standing_of(entry["generation"])
+            raise
+
+    def _standing_of(self, generation: int) -> Standing:
+        assert self.shop is not None
+        assert self.log is not None
+        standing = Standing.open(self.shop, self.log, generation, owner=self.links is None, seed=self.seed)
+        if standing.engine.damaged:
+            self._notice = f"{'; '.join(standing.engine.damaged)}: this is being made again"
+        return standing
+
+    def _improve(self, standing: Standing | None) -> None:
         """Encode what the wanted plan reads, fit it (or load the funnel the shop points to), and swap it in."""
         from aisle.funnel.storing import load
         from aisle.recipes import plan
 
         assert self.shop is not None
-        version, name = self._chosen()
-        encoders = sorted(self._record(version).get("encoders", [])) if version else sorted(plan(self.plan).encoders())
-        for encoder in encoders:
+        assert standing is not None
+        choice = self._chosen(standing)
+        if choice.notice:
+            self._notice = choice.notice
+        for encoder in choice.encoders:
             self._say(f"encoding products ({encoder})")
-            if not encode_shop(self.shop, self.env, encoder, self._encoding, self._pause):
+            if not self._encoded(standing, encoder):
                 return
+        if standing is self._standing and choice == self._choice:
+            self._encoding.state, self._step = "off" if not choice.encoders else "done", "ready"
+            return
         self._encoding.state = "fitting"
+        version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
-        funnel = load(self.shop, version, self.env) if version else plan(self.plan).fit(self.view, self.env)
+        view = self.shop.view(items=standing.items)
+        funnel = load(self.shop, version, standing.env) if version else plan(choice.recipe).fit(view, standing.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
-            self.swap(Active(funnel, name, self.view))
-            self._encoding.state = "done"
+            self._choice = choice
+            self._stand_on(standing, Active(funnel, name, view))
+            self._encoding.state, self._step = "done", "ready"
 
-    def _chosen(self) -> tuple[str | None, str]:
-        """(version, name) of the funnel that 'aisle fit' chose; (None, the wanted plan) when there is none to serve.
-
-        A funnel of an older catalogue is passed over: its row numbers name other items.
-        """
+    def _chosen(self, standing: Standing) -> Choice:
+        if not self.vectors:
+            return Choice(self.plan, self.plan, None, ())
         assert self.shop is not None
-        pointer = self.shop.pointer()
-        version = None if self.wanted else pointer.get("funnel")
-        if version is None:
-            return None, self.plan
-        name = f"{pointer.get('plan') or 'funnel'} ({version})"
-        found = self._record(version).get("generation", self.shop.generation)
-        if found == self.shop.generation:
-            return version, name
-        self._notice = (
-            f"the plan {name} was fitted on generation {found} of the catalogue, which is at {self.shop.generation} now: "
-            f"serving {self.plan} instead; fit it again with 'aisle fit {self.shop.folder} {pointer.get('plan') or 'PLAN'}'"
-        )
-        return None, self.plan
+        return chosen(self.shop, standing.generation, self.wanted, self.plan)
 
-    def _record(self, version: str) -> dict[str, Any]:
-        """What a saved funnel says of itself; what cannot be read is left to ``load`` to refuse."""
+    def _encoded(self, standing: Standing, encoder: str) -> bool:
+        """True as soon as the items have the vectors of this encoder; the process that writes makes them."""
+        if self._owner is not None:
+            return self._owner.encode(standing, encoder)
+        wanted = FILLED * standing.items.live.sum()
+
+        def there() -> bool:
+            standing.engine.reopen()
+            missing = len(missing_rows(standing.env, encoder))
+            self._encoding.done = int(standing.items.live.sum()) - missing
+            return bool(self._encoding.done >= wanted)
+
+        self._encoding.begin(encoder, int(wanted))
+        return self._await(there)
+
+    def _stand_on(self, standing: Standing, active: Active) -> None:
+        """Answer with this funnel, and let go of the generation before."""
+        before, self._standing = self._standing, standing
+        if self.links is not None:
+            board = self.links.board
+            standing.applier.on_moved = lambda sequence: board.tell(sequence=sequence, generation=standing.generation)
+            standing.applier.on_moved(standing.engine.sequence)
+        self.swap(active)
+        if before is not None and before is not standing:
+            before.applier.on_moved = lambda sequence: None
+            before.close()
+
+    def _follow(self) -> None:
+        """Watch the pointer and what others saved; keep house where this process owns the log."""
         assert self.shop is not None
+        seen, retry_s = _stamp(self.shop), float("inf") if self._error is None else monotonic() + RETRY_S
+        while not self._stop.wait(FOLLOW_S):
+            assert self._standing is not None
+            try:
+                now = _stamp(self.shop)
+                if now != seen or self._standing.is_stranded or monotonic() >= retry_s:
+                    seen, retry_s = now, float("inf")
+                    self._prepare()
+                if self._owner is not None:
+                    self._owner.step(self._standing)
+                else:
+                    self._standing.engine.reopen()
+            except Exception as error:
+                self._fail(error)
+                retry_s = monotonic() + RETRY_S
+
+    def _prepare(self) -> None:
+        """Open what the pointer names now beside what answers, warm it, and swap."""
+        assert self.shop is not None
+        assert self._standing is not None
+        self._settled.clear()
         try:
-            return dict(json.loads(self.shop.funnel_path(version).read_text()))
-        except (OSError, ValueError):
-            return {}
+            standing, generation = self._standing, self.shop.generation
+            if generation != standing.generation or standing.is_stranded:
+                self._say(f"opening generation {generation}")
+                if self.links is not None:
+                    self._await((self.shop.generation_folder(generation) / "engine.json").exists)
+                standing = self._standing_of(generation)
+            self._error = self._notice = None
+            try:
+                self._improve(standing)
+            finally:
+                if standing is not self._standing:
+                    standing.close()
+            if self._standing is standing:
+                self.completer = completer(standing.engine.items)
+        finally:
+            self._settled.set()
+
+    def _await(self, there: Callable[[], bool]) -> bool:
+        """Until something is there; False when the shop is closed first, or the pointer names another catalogue."""
+        assert self.shop is not None
+        since = _stamp(self.shop)
+        while not there():
+            if self._stop.wait(FOLLOW_S) or _stamp(self.shop) != since:
+                return False
+        return True
+
+    def _fail(self, error: Exception) -> None:
+        """What answered goes on; the error stands in the status until a later try succeeds."""
+        self._error = str(error) if isinstance(error, AisleError) else f"{type(error).__name__}: {error}"
+        self._encoding.state = "failed" if self.ready and self.vectors else "off"
+        self._step = f"serving {self._active.plan_name}" if self._active else "failed"
 
     def _pause(self) -> None:
         """Between chunks: let requests in flight go first, for a moment.  Raises Stopped when the shop is being closed."""
@@ -281,3 +378,9 @@ class LiveShop:
 
     def _say(self, step: str) -> None:
         self._step = step
+
+
+def _stamp(shop: Shop) -> tuple[int, int]:
+    """Changes whenever the pointer is replaced."""
+    status = os.stat(shop.folder / POINTER)
+    return status.st_ino, status.st_mtime_ns

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-ActionName = Literal["impression", "click", "cart", "order", "return", "remove"]
 SceneName = Literal["search", "feed", "similar"]
 
 MAX_TEXT = 1000
@@ -125,36 +124,6 @@ class SuggestOut(BaseModel):
     suggestions: list[Suggestion]
 
 
-class EventIn(BaseModel):
-    """Something a shopper did.  Unknown fields are refused; put the shop's own into ``extra``."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    action: ActionName
-    item_id: str = Field("", max_length=MAX_TEXT)
-    time_s: float | None = Field(None, ge=0, description="unix seconds; the server's clock when absent")
-    user_id: str = Field("", max_length=MAX_TEXT)
-    session_id: str = Field("", max_length=MAX_TEXT)
-    request_id: str = Field("", max_length=MAX_TEXT, description="of the page it happened on")
-    scene: SceneName = "search"
-    query: str = Field("", max_length=MAX_TEXT)
-    position: int | None = Field(None, ge=0, le=MAX_OFFSET, description="place on the page, from 0")
-    quantity: int | None = Field(None, ge=0, le=MAX_OFFSET)
-    price_cents: int | None = Field(None, ge=0)
-    propensity: float | None = Field(None, ge=0, le=1)
-    extra: dict[str, Any] | None = None
-
-
-class EventsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    events: list[EventIn] = Field(min_length=1, max_length=1000)
-
-
-class EventsOut(BaseModel):
-    accepted: int
-
-
 class EncodingOut(BaseModel):
     """How far the vectors are.  ``state``: off, waiting, encoding, fitting, done or failed."""
 
@@ -166,6 +135,37 @@ class EncodingOut(BaseModel):
     seconds_left: float | None = None
 
 
+class LogOut(BaseModel):
+    """How far this process is behind the shop's log."""
+
+    last: int = Field(description="number of the last accepted record")
+    shown: int = Field(description="number of the last record that searches here show")
+    lag: int = Field(description="accepted records that searches here do not show yet")
+    forgotten: int = Field(description="records up to this number were compacted away")
+
+
+class IndexOut(BaseModel):
+    """One index: ``catalogue``, ``text``, ``vectors <encoder>`` or ``bags <model>``."""
+
+    name: str
+    sequence: int = Field(description="the log record up to which it answers")
+    lag: int
+    saved: int | None = Field(None, description="the log record up to which it stands on disk; later ones are replayed")
+    rows: int = Field(description="rows that it holds")
+    missing: int = Field(0, description="live items that it lacks; they are found by words")
+
+
+class ProcessOut(BaseModel):
+    """Another process of the same shop."""
+
+    name: str
+    pid: int
+    alive: bool
+    generation: int
+    sequence: int
+    lag: int
+
+
 class ReadyOut(BaseModel):
     ready: bool
     step: str = Field(description="what is going on now, in words")
@@ -174,7 +174,13 @@ class ReadyOut(BaseModel):
     generation: int
     items: int
     encoding: EncodingOut
-    sequence_lag: int = Field(description="events accepted since the start, which the served plan does not know yet")
+    sequence_lag: int = Field(description="accepted log records that searches do not show yet")
+    events_unlearned: int = Field(
+        description="events accepted since the start, which the served plan does not know yet"
+    )
+    log: LogOut | None = None
+    indexes: list[IndexOut] = []
+    processes: list[ProcessOut] = Field([], description="the shop's processes, where there are several")
     error: str | None = None
     notice: str | None = Field(None, description="what the operator should know, such as a fitted plan passed over")
 

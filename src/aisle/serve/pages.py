@@ -16,11 +16,12 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from aisle.core.errors import AisleError, UnknownName
 from aisle.data.schema import CATEGORY_SEPARATOR
 from aisle.serve import words
+from aisle.serve.active import Active
 from aisle.serve.address import PAGE_SIZE, Address
 from aisle.serve.answers import Answer, answer, explain
 from aisle.serve.cards import detail, records, row_of
 from aisle.serve.facets import SHOWN, chips_of, facets_of
-from aisle.serve.live import Active, LiveShop
+from aisle.serve.live import LiveShop
 from aisle.serve.models import ItemDetail, ItemOut, SearchIn
 from aisle.serve.pictures import picture_svg
 

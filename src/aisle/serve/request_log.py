@@ -6,7 +6,7 @@ judged by what it showed.  Requests are written behind the answer, in batches: a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, Full, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,25 @@ from aisle.core.errors import AisleError
 from aisle.core.filters import Sort, parse_filter, to_json
 from aisle.core.lists import Array, ItemLists
 from aisle.core.requests import Requests
-from aisle.engine.embedded.log import Log
 
 if TYPE_CHECKING:
+    from aisle.serve.active import Active
     from aisle.serve.answers import Answer
-    from aisle.serve.live import Active
 
 WAITING = 10_000
 BATCH = 500
+
+
+Append = Callable[[str, Sequence[Mapping[str, Any]]], object]
 
 
 class RequestLog:
     """A queue before the log and a thread that empties it.  ``dropped`` counts requests that found the queue full or the
     disk refusing."""
 
-    def __init__(self, log: Log) -> None:
-        self._log, self._queue, self.dropped = log, Queue[dict[str, Any] | None](WAITING), 0
+    def __init__(self, append: Append, *, candidates: bool = False) -> None:
+        self._append, self._candidates = append, candidates
+        self._queue, self.dropped = Queue[dict[str, Any] | None](WAITING), 0
         self._thread = Thread(target=self._write, name="aisle-requests", daemon=True)
         self._thread.start()
 
@@ -60,7 +63,7 @@ class RequestLog:
             going = None not in batch
             records = [r for r in batch if r is not None]
             try:
-                self._log.append("request", records)
+                self._append("request", records)
             except (AisleError, OSError):
                 self.dropped += len(records)
 

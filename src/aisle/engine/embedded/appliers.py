@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -97,9 +97,15 @@ def catch_up(engine: EmbeddedEngine, log: Log, *, batch: int = BATCH_RECORDS) ->
 
 
 def open_engine(
-    shop: Shop, log: Log | None, *, check: bool = False, may_build: bool = True, progress: Progress = silent
+    shop: Shop,
+    log: Log | None,
+    *,
+    generation: int | None = None,
+    check: bool = False,
+    may_build: bool = True,
+    progress: Progress = silent,
 ) -> EmbeddedEngine:
-    """The engine of the current generation with everything that the log holds.
+    """The engine of a generation (None: the current one) with everything that the log holds.
 
     log        may be open for reading only; None: the catalogue's file alone
     check      compare the catalogue and the text index with their hashes
@@ -108,7 +114,7 @@ def open_engine(
     The catalogue is the generation's file plus the log's records after the generation's own sequence.
     Raises StateError when the indexes are ahead of the log, DataError when the log lacks records that they need.
     """
-    generation = shop.generation
+    generation = shop.generation if generation is None else generation
     folder, base_sequence = shop.generation_folder(generation), shop.base_sequence(generation)
     base = shop.items(generation, check=check)
     last = base_sequence if log is None else log.last_sequence
@@ -183,6 +189,8 @@ class Applier:
 
     def __init__(self, engine: EmbeddedEngine, log: Log) -> None:
         self.engine, self.log = engine, log
+        self.on_moved: Callable[[int], object] = lambda sequence: None
+        """Called in this thread with the sequence that searches show from now on."""
         self._error: str | None = None
         self._stop = Event()
         self._moved = Condition()
@@ -221,6 +229,7 @@ class Applier:
                 # Searches go on with what is there; the lag grows and the error shows until a later try succeeds.
                 self._error = str(error) if isinstance(error, AisleError) else f"{type(error).__name__}: {error}"
                 self._stop.wait(RETRY_S)
+            self.on_moved(self.engine.sequence)
             with self._moved:
                 self._moved.notify_all()
 

@@ -219,15 +219,15 @@ class EmbeddedEngine:
         """
         if self._folder is None:
             return False
-        opened = False
+        opened = [index.follow() for index in list(self._vectors.values())]
         for name, stamp in self._stamps().items():
             if self._pointers.get(name) == stamp or (name == POINTER and not self._open_text_again()):
                 continue
             if name != POINTER:
                 self._open_again(self._folder / name)
             self._pointers[name] = stamp
-            opened = True
-        return opened
+            opened.append(True)
+        return any(opened)
 
     def _open_text_again(self) -> bool:
         """False when the saved index holds records that were not applied here yet."""
@@ -251,10 +251,11 @@ class EmbeddedEngine:
             self._saved = self._saved._replace(text=version, sequence=sequence)
 
     def _open_again(self, folder: Path) -> None:
-        """Vectors or bags of which another process saved a new version."""
+        """Vectors that another process saved for the first time, or bags of which it saved a new version."""
         name = encoder_name(folder.name)
         if folder.parent.name == "vectors":
-            self._vectors[name] = Vectors.open(folder, self.generation)
+            if name not in self._vectors:
+                self._vectors[name] = Vectors.open(folder, self.generation)
         else:
             from aisle.engine.embedded.impacts import Impacts
 
@@ -277,7 +278,10 @@ class EmbeddedEngine:
         return sorted(self._vectors)
 
     def put_vectors(self, encoder: str, rows: Array, vectors_ND: Array) -> None:
-        """Store these rows' vectors, found by the next search; ``save_vectors`` indexes them and makes them last."""
+        """Store these rows' vectors, found by the next search.
+
+        ``save_vectors`` makes them last; vectors that were saved once take further ones to disk at once.
+        """
         with self._saving:
             if encoder not in self._vectors:
                 self._vectors[encoder] = Vectors.empty(vectors_ND.shape[1], generation=self.generation)

@@ -1,0 +1,46 @@
+"""What answers right now, and what ties the process that answers to the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aisle.core.lists import ItemLists
+from aisle.core.requests import Requests
+from aisle.data.view import View
+from aisle.funnel import Funnel
+from aisle.funnel.guard import Guard
+from aisle.serve.board import Board
+from aisle.serve.writing import Writing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Active:
+    """What answers right now; ``view``: the log that users' histories are taken from."""
+
+    funnel: Funnel
+    plan_name: str
+    view: View | None = None
+
+    def history(self, user: int) -> ItemLists | None:
+        """One list: what the user did so far, as the log of this shop knew it when it was opened.  None: unknown."""
+        if user < 0 or self.view is None:
+            return None
+        return self.view.histories(np.array([user]), float("inf"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Links:
+    """What ties a reading process to the others: the way to the one that writes, and the board of all."""
+
+    writing: Writing
+    board: Board
+
+
+def warmed(funnel: Funnel) -> Funnel:
+    """The same funnel after its first, slow requests; what these took does not count against its stages."""
+    titles = funnel.env.engine.items.text("title", np.flatnonzero(funnel.env.engine.items.live)[:2])
+    for query in [*(" ".join(title.split()[:2]) for title in titles), ""]:
+        funnel.serve(Requests.make([query]), facets=None)
+    return replace(funnel, guard=Guard())

@@ -1,0 +1,71 @@
+"""Which plan a shop is served with: the one asked for, the funnel that was fitted and chosen, or the best there is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from aisle.data.shop import Shop
+
+FIRST_PLAN = "lexical"
+
+
+def best_plan() -> str:
+    """``hybrid``, on the pre-trained encoder where it is installed, else on one trained on the shop's own text."""
+    from aisle.nn.encoders import minilm_is_installed
+
+    return "hybrid" if minilm_is_installed() else "hybrid_own"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """
+    name      how the plan is called to people
+    recipe    what is fitted when no funnel was saved
+    version   the saved funnel to load, or None
+    encoders  whose vectors it reads
+    notice    what the operator should know of the choice
+    """
+
+    name: str
+    recipe: str
+    version: str | None
+    encoders: tuple[str, ...]
+    notice: str | None = None
+
+
+def chosen(shop: Shop, generation: int, asked: str | None, fallback: str) -> Choice:
+    """What to serve a catalogue generation with: the plan ``asked`` for; else the funnel that the shop points to; else
+    ``fallback``.
+
+    A funnel of another catalogue generation is passed over: its row numbers name other items.
+    """
+    pointer = shop.pointer()
+    version = None if asked else pointer.get("funnel")
+    if version is None:
+        return _recipe(asked or fallback)
+    name = f"{pointer.get('plan') or 'funnel'} ({version})"
+    record = _record(shop, version)
+    found = record.get("generation", generation)
+    if found == generation:
+        return Choice(name, fallback, version, tuple(sorted(record.get("encoders", []))))
+    notice = (
+        f"the plan {name} was fitted on generation {found} of the catalogue, which is at {generation} now: "
+        f"serving {fallback} instead; fit it again with 'aisle fit {shop.folder} {pointer.get('plan') or 'PLAN'}'"
+    )
+    return _recipe(fallback, notice)
+
+
+def _recipe(name: str, notice: str | None = None) -> Choice:
+    from aisle.recipes import plan
+
+    return Choice(name, name, None, tuple(sorted(plan(name).encoders())), notice)
+
+
+def _record(shop: Shop, version: str) -> dict[str, Any]:
+    """What a saved funnel says of itself; what cannot be read is left to ``load`` to refuse."""
+    try:
+        return dict(json.loads(shop.funnel_path(version).read_text()))
+    except (OSError, ValueError):
+        return {}

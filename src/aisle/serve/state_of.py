@@ -1,0 +1,53 @@
+"""How far a shop's log, indexes and processes are, as ``/ready`` tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic_ns
+
+from aisle.serve.board import SILENT_S, Board
+from aisle.serve.models import IndexOut, LogOut, ProcessOut
+from aisle.serve.standing import Standing
+
+
+def log_of(standing: Standing) -> LogOut:
+    log = standing.applier.log
+    shown, last = standing.engine.sequence, log.last_sequence
+    return LogOut(last=last, shown=shown, lag=max(0, last - shown), forgotten=log.floor)
+
+
+def indexes_of(standing: Standing, encoded: Mapping[str, int]) -> list[IndexOut]:
+    """Every index of this process; ``encoded``: encoder -> the record whose texts its vectors stand for, where known."""
+    engine, last = standing.engine, standing.applier.log.last_sequence
+    shown, live = engine.sequence, engine.items.live
+    num_live = int(live.sum())
+    lag = max(0, last - shown)
+    found = [
+        IndexOut(name="catalogue", sequence=shown, lag=lag, rows=num_live),
+        IndexOut(name="text", sequence=shown, lag=lag, saved=engine.saved_sequence, rows=engine.text.num_docs),
+    ]
+    for name in engine.encoders():
+        index = engine.vectors(name)
+        missing = num_live - int(index.has(live.nonzero()[0]).sum())
+        at = encoded.get(name, engine.encoded.get(name, 0))
+        behind = max(0, shown - at) if name in encoded else 0
+        found.append(
+            IndexOut(name=f"vectors {name}", sequence=at, lag=behind, saved=at, rows=index.num_rows, missing=missing)
+        )
+    return found
+
+
+def processes_of(board: Board, log: LogOut) -> list[ProcessOut]:
+    """The writer and the readers, as they last said."""
+    now_ns = monotonic_ns()
+    return [
+        ProcessOut(
+            name="writer" if row["process"] == 0 else f"reader {row['process']}",
+            pid=row["pid"],
+            alive=now_ns - row["beat"] < SILENT_S * 1e9,
+            generation=row["generation"],
+            sequence=row["sequence"],
+            lag=max(0, log.last - row["sequence"]),
+        )
+        for row in board.rows()
+    ]

@@ -1,0 +1,104 @@
+"""Writing over HTTP: products, single columns of products, deletions and behaviour; on disk when it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import time
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, HTTPException
+
+from aisle.core.errors import UnknownName
+from aisle.engine.embedded.log import Receipt
+from aisle.serve.live import LiveShop
+from aisle.serve.models_in import ChangeIn, EventsIn, EventsOut, ItemsIn, WriteOut, record_of_item
+
+WRITING = 64
+"""Writes that wait for the disk at once; they share commits, and never take a place of those who search."""
+KNOWN_S = 2.0
+T = TypeVar("T")
+
+
+def writes(live: LiveShop, problems: dict[int | str, dict[str, Any]]) -> APIRouter:
+    """The routes that change a shop."""
+    router = APIRouter(prefix="/api", tags=["write"], responses=problems)
+    limiter = anyio.CapacityLimiter(WRITING)
+
+    async def apart(work: Callable[[], T]) -> T:
+        """In a thread of the writers' own."""
+        return await anyio.to_thread.run_sync(work, limiter=limiter)
+
+    @router.post("/items", status_code=202)
+    async def upsert(body: ItemsIn) -> WriteOut:
+        """Add products or replace them whole; with ``partial``, change the columns that are named and keep the others.
+
+        All of them are accepted, or none.
+        """
+        return await apart(partial(_upsert, live, body))
+
+    @router.patch("/items/{item_id:path}", status_code=202)
+    async def change(item_id: str, body: ChangeIn) -> WriteOut:
+        """Change single columns of a product, such as price and stock; a null empties one."""
+        return await apart(partial(_change, live, item_id, body))
+
+    @router.delete("/items/{item_id:path}", status_code=202)
+    async def delete(item_id: str, wait_visible: bool = False, timeout_s: float = 5.0) -> WriteOut:
+        """Take a product out of the catalogue."""
+        return await apart(partial(_delete, live, item_id, wait_visible, timeout_s))
+
+    @router.post("/events", status_code=202)
+    async def events(body: EventsIn) -> EventsOut:
+        """Behaviour to learn from."""
+        return await apart(partial(_events, live, body))
+
+    return router
+
+
+def _upsert(live: LiveShop, body: ItemsIn) -> WriteOut:
+    records = [record_of_item(item) for item in body.items]
+    receipt = _append(live, "update" if body.partial else "upsert", records)
+    return _written(live, receipt, body.wait_visible, body.timeout_s)
+
+
+def _change(live: LiveShop, item_id: str, body: ChangeIn) -> WriteOut:
+    _must_know(live, item_id)
+    receipt = _append(live, "update", [record_of_item(body.as_item(item_id))])
+    return _written(live, receipt, body.wait_visible, body.timeout_s)
+
+
+def _delete(live: LiveShop, item_id: str, wait_visible: bool, timeout_s: float) -> WriteOut:
+    _must_know(live, item_id)
+    receipt = _append(live, "delete", [{"item_id": item_id}])
+    return _written(live, receipt, wait_visible, timeout_s)
+
+
+def _events(live: LiveShop, body: EventsIn) -> EventsOut:
+    now_s = time()
+    records = [e.model_dump() | {"time_s": now_s if e.time_s is None else e.time_s} for e in body.events]
+    receipt = _append(live, "event", records)
+    return EventsOut(accepted=len(records), last=receipt.last)
+
+
+def _append(live: LiveShop, kind: str, records: Sequence[dict[str, Any]]) -> Receipt:
+    if live.writing is None:
+        raise HTTPException(503, live.status().step)
+    return live.writing.append(kind, records)
+
+
+def _written(live: LiveShop, receipt: Receipt, wait_visible: bool, timeout_s: float) -> WriteOut:
+    visible = live.visible(receipt.last, timeout_s) if wait_visible else None
+    return WriteOut(accepted=receipt.last - receipt.first + 1, first=receipt.first, last=receipt.last, visible=visible)
+
+
+def _must_know(live: LiveShop, item_id: str) -> None:
+    """Raises UnknownName for an item that there is not, once everything that was accepted is looked at."""
+    if live.active is None:
+        raise HTTPException(503, live.status().step)
+    if live.knows(item_id):
+        return
+    if live.log is not None and live.visible(live.log.last_sequence, KNOWN_S) and live.knows(item_id):
+        return
+    raise UnknownName(f"no item {item_id[:200]!r} is in the catalogue; add it with POST /api/items")

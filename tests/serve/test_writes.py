@@ -1,0 +1,176 @@
+"""Writing over HTTP: acknowledged, shown, refused as a whole, and there again after a restart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+
+from aisle.data.schema import CATALOGUE
+from aisle.data.shop import Shop
+from aisle.serve.app import create_app
+from aisle.serve.live import LiveShop
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shop = Shop.create(tmp_path / "shop")
+    products = [
+        {"item_id": f"p{n}", "title": f"desk lamp {n}", "brand": "Acme", "price_cents": 100 + n} for n in range(30)
+    ]
+    shop.write_generation([pa.Table.from_pylist(products, schema=CATALOGUE)])
+    return shop.folder
+
+
+@pytest.fixture
+def live(folder: Path) -> Iterator[LiveShop]:
+    live = LiveShop(folder, plan="hybrid_own").start()
+    assert live.wait_ready(60)
+    assert live.wait_settled(60)
+    yield live
+    live.close()
+
+
+@pytest.fixture
+def client(live: LiveShop) -> TestClient:
+    return TestClient(create_app(live))
+
+
+def found(client: TestClient, query: str) -> list[str]:
+    return [item["id"] for item in client.get("/api/search", params={"q": query, "limit": 100}).json()["items"]]
+
+
+def test_a_product_is_found_as_soon_as_it_is_visible(client: TestClient) -> None:
+    new = {
+        "item_id": "new/1",
+        "title": "velvet sofa",
+        "category": "Home > Sofas",
+        "attributes": {"colour": "red", "width": 40.5},
+    }
+    answer = client.post("/api/items", json={"items": [new], "wait_visible": True})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["visible"] is True
+    assert found(client, "velvet sofa")[0] == "new/1"
+    shown = client.get("/api/items/new/1").json()
+    assert shown["categories"] == ["Home > Sofas"]
+    assert {a["name"]: a["value"] for a in shown["attributes"]} == {"colour": "red", "width": "40.5"}
+    replaced = client.post(
+        "/api/items", json={"items": [{"item_id": "p3", "title": "brass bell"}], "wait_visible": True}
+    )
+    assert replaced.json()["visible"]
+    assert found(client, "brass bell")[0] == "p3"
+    assert client.get("/api/items/p3").json()["price_cents"] is None, "an upsert is a whole product"
+
+
+def test_price_and_stock_change_alone(client: TestClient) -> None:
+    change = {"price_cents": 7, "stock": 3, "wait_visible": True}
+    assert client.patch("/api/items/p4", json=change).status_code == 202
+    shown = client.get("/api/items/p4").json()
+    assert (shown["title"], shown["price_cents"], shown["stock"]) == ("desk lamp 4", 7, 3)
+    assert client.patch("/api/items/p4", json={"stock": None, "wait_visible": True}).status_code == 202
+    assert client.get("/api/items/p4").json()["stock"] is None
+    many = [{"item_id": f"p{n}", "price_cents": 1000 + n} for n in range(5, 9)]
+    assert (
+        client.post("/api/items", json={"items": many, "partial": True, "wait_visible": True}).json()["accepted"] == 4
+    )
+    cheap = {"filter": '{"price_cents": {"low": 1000, "high": 1008}}'}
+    assert len(client.get("/api/search", params=cheap).json()["items"]) == 4
+    assert client.patch("/api/items/nobody", json={"stock": 1}).status_code == 404
+
+
+def test_a_deleted_product_is_gone_and_may_come_back(client: TestClient) -> None:
+    assert "p9" in found(client, "lamp")
+    assert client.delete("/api/items/p9", params={"wait_visible": True}).json()["visible"]
+    assert "p9" not in found(client, "lamp")
+    again = client.delete("/api/items/p9")
+    assert again.status_code == 404
+    assert "POST /api/items" in again.json()["remedy"]
+    back = {"items": [{"item_id": "p9", "title": "desk lamp nine"}], "wait_visible": True}
+    assert client.post("/api/items", json=back).json()["visible"]
+    assert "p9" in found(client, "lamp")
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"item_id": "a", "price_cents": -5}, "record 2 of 2 (item 'a') has price_cents -5"),
+        ({"item_id": "a", "price": 5}, "items.1.price"),
+        ({"item_id": "a", "price_cents": "cheap"}, "items.1.price_cents"),
+        ({"item_id": "", "title": "x"}, "items.1.item_id"),
+        ({"title": "x"}, "items.1.item_id"),
+        ({"item_id": "a", "attributes": [{"text": "red"}]}, "attributes"),
+    ],
+)
+def test_a_bad_record_refuses_the_whole_batch(
+    client: TestClient, live: LiveShop, bad: dict[str, Any], said: str
+) -> None:
+    assert live.log is not None
+    before = live.log.last_sequence
+    answer = client.post("/api/items", json={"items": [{"item_id": "good", "title": "x"}, bad]})
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+    assert answer.json()["remedy"]
+    assert live.log.last_sequence == before
+
+
+def test_readiness_tells_the_lag_of_every_index(client: TestClient, live: LiveShop) -> None:
+    status = client.get("/ready").json()
+    assert {i["name"] for i in status["indexes"]} == {"catalogue", "text", "vectors own"}
+    assert status["log"]["lag"] == status["sequence_lag"] == 0
+    items = [{"item_id": f"n{n}", "title": f"velvet sofa {n}"} for n in range(3)]
+    last = client.post("/api/items", json={"items": items, "wait_visible": True}).json()["last"]
+    status = client.get("/ready").json()
+    assert status["items"] == 33
+    assert status["log"]["shown"] >= last
+    vectors = {}
+    for _ in range(200):
+        vectors = next(i for i in client.get("/ready").json()["indexes"] if i["name"] == "vectors own")
+        if not vectors["missing"] and vectors["sequence"] >= last:
+            break
+        threading.Event().wait(0.05)
+    assert vectors["missing"] == 0, "new products get their vectors in the background"
+
+
+def test_everything_is_there_after_a_restart(client: TestClient, live: LiveShop, folder: Path) -> None:
+    client.post("/api/items", json={"items": [{"item_id": "new", "title": "velvet sofa"}]})
+    client.delete("/api/items/p1")
+    client.patch("/api/items/p2", json={"price_cents": 5})
+    live.close()
+    again = LiveShop(folder, vectors=False).start()
+    assert again.wait_ready(60)
+    other = TestClient(create_app(again))
+    assert found(other, "velvet") == ["new"]
+    assert other.get("/api/items/p2").json()["price_cents"] == 5
+    assert "p1" not in found(other, "lamp")
+    again.close()
+
+
+def test_no_request_fails_while_the_catalogue_grows(client: TestClient, live: LiveShop) -> None:
+    stop, wrong = threading.Event(), []
+
+    def ask() -> None:
+        params = [{"q": "lamp"}, {"q": "", "sort": "-price_cents"}, {"q": "sofa", "filter": '{"brand": ["Acme"]}'}]
+        while not stop.is_set():
+            for one in params:
+                answer = client.get("/api/search", params=one)
+                if answer.status_code != 200:
+                    wrong.append(answer.text)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(60):
+        live.writing.append(
+            "upsert", [{"item_id": f"g{n}.{m}", "title": "grown sofa lamp", "brand": "Acme"} for m in range(3)]
+        )
+    assert live.visible(live.log.last_sequence, 20)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(found(client, "grown")) == 100
