@@ -29,6 +29,12 @@ def serve(
     ] = None,
     images: Annotated[Images, typer.Option(help="remote: load pictures from the shop's own addresses.")] = Images.local,
     no_vectors: Annotated[bool, typer.Option("--no-vectors", help="Stay with words; encode nothing.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Processes that answer, beside one that writes; 0: one does everything.")
+    ] = 0,
+    log_candidates: Annotated[
+        bool, typer.Option("--log-candidates", help="Log the numbers of all candidates, not of the shown items alone.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of sentences.")] = False,
 ) -> None:
@@ -37,10 +43,12 @@ def serve(
     Words first, within seconds; meaning follows in the background.
 
     Example:  aisle serve products.csv
+    Example:  aisle serve myshop --workers 2 --port 80
     """
     # One compute thread for requests and one for encoding: read when the libraries load, so it is set before.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from aisle.serve.running import run
 
     run(
@@ -52,5 +60,7 @@ def serve(
         remote_images=images is Images.remote,
         vectors=not no_vectors,
         seed=seed,
+        workers=workers,
+        log_candidates=log_candidates,
         as_json=as_json,
     )

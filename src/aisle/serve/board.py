@@ -47,6 +47,10 @@ class Board:
             if row[0]
         ]
 
+    def alive(self) -> list[dict[str, int]]:
+        """``rows`` of those that wrote lately."""
+        return [row for row in self.rows() if time.monotonic_ns() - row["beat"] < SILENT_S * 1e9]
+
     def wait(self, sequence: int, timeout_s: float) -> bool:
         """True as soon as every living process shows this log record."""
         until = time.monotonic() + timeout_s

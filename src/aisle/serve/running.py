@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -14,6 +19,22 @@ from typing import Any
 
 from aisle.core.errors import AisleError, SettingError
 from aisle.serve.live import LiveShop
+from aisle.serve.models import EncodingOut, ReadyOut
+from aisle.serve.processes import Family
+from aisle.serve.target import open_target
+
+STARTING = ReadyOut(
+    ready=False,
+    step="starting the processes",
+    shop="",
+    plan="",
+    generation=0,
+    items=0,
+    encoding=EncodingOut(state="waiting"),
+    sequence_lag=0,
+    events_unlearned=0,
+)
+"""What is said before the first process answers."""
 
 
 def run(
@@ -26,9 +47,13 @@ def run(
     remote_images: bool = False,
     vectors: bool = True,
     seed: int = 0,
+    workers: int = 0,
+    log_candidates: bool = False,
     as_json: bool = False,
 ) -> None:
     """Serve a shop or a product file.  Returns after Ctrl-C.
+
+    workers  0: one process does everything; else one process writes and so many answer requests
 
     Raises AisleError when the target cannot be opened, SettingError for a plan that there is not or a port in use.
     """
@@ -37,9 +62,25 @@ def run(
 
         recipe(plan)
     listening = _listen(host, port)
-    port = listening.getsockname()[1]
-    live = LiveShop(target, plan=plan, into=into, vectors=vectors, seed=seed).start()
-    teller = _Teller(live, f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{port}", as_json)
+    address = f"http://{'127.0.0.1' if host in ('', '0.0.0.0') else host}:{listening.getsockname()[1]}"
+    if workers:
+        _run_family(
+            Family.of(
+                open_target(target, into, lambda step: None).folder,
+                listening,
+                workers,
+                plan=plan,
+                vectors=vectors,
+                seed=seed,
+                remote_images=remote_images,
+                log_candidates=log_candidates,
+            ),
+            address,
+            as_json,
+        )
+        return
+    live = LiveShop(target, plan=plan, into=into, vectors=vectors, seed=seed, log_candidates=log_candidates).start()
+    teller = _Teller(live.status, address, as_json)
     Thread(target=teller.tell, name="aisle-teller", daemon=True).start()
     try:
         _serve(live, listening, remote_images, as_json)
@@ -48,6 +89,31 @@ def run(
         live.close()
     if teller.failed:
         raise AisleError(teller.failed)
+
+
+def _run_family(family: Family, address: str, as_json: bool) -> None:
+    """Until Ctrl-C or SIGTERM: the processes run, and this one says what they are doing."""
+    teller = _Teller(partial(_asked, address), address, as_json)
+    Thread(target=teller.tell, name="aisle-teller", daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: family.stop.set())
+    try:
+        family.run()
+    finally:
+        teller.done = True
+    if not as_json:
+        print("stopped", file=sys.stderr)
+
+
+def _asked(address: str) -> ReadyOut:
+    """What a reader says of itself and the others; while none answers, that they are starting."""
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=5) as answer:
+            return ReadyOut.model_validate_json(answer.read())
+    except urllib.error.HTTPError as error:
+        return ReadyOut.model_validate_json(error.read())
+    except (OSError, ValueError):
+        return STARTING
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -89,15 +155,15 @@ def _serve(live: LiveShop, listening: socket.socket, remote_images: bool, as_jso
 class _Teller:
     """Says on the terminal what the shop is doing, each thing once."""
 
-    def __init__(self, live: LiveShop, address: str, as_json: bool) -> None:
-        self.live, self.address, self.as_json = live, address, as_json
+    def __init__(self, status: Callable[[], ReadyOut], address: str, as_json: bool) -> None:
+        self.status, self.address, self.as_json = status, address, as_json
         self.done, self.failed = False, ""
         self._start_s = monotonic()
 
     def tell(self) -> None:
         said, plan, noticed = "", "", False
         while not self.done:
-            status = self.live.status()
+            status = self.status()
             if status.error and not status.ready:
                 self.failed = status.error
                 return
