@@ -26,6 +26,8 @@ LOOK_S = 0.05
 SOON_S = 5.0
 """A process that ends sooner than this after its start has a fault that starting it again will not mend."""
 MOST_STARTS = 3
+CANNOT = 2
+"""Exit code of a process that has said on stderr why it cannot run."""
 STOP_S = 10.0
 
 
@@ -99,8 +101,8 @@ class Family:
     def _again(self, number: int, code: int) -> None:
         soon = monotonic() - self._started_s[number] < SOON_S
         self._starts[number] = self._starts.get(number, 0) + 1 if soon else 0
-        if self._starts[number] >= MOST_STARTS:
-            self.failed = f"{name_of(number)} ended {MOST_STARTS} times right after its start (exit code {code})"
+        if code == CANNOT or self._starts[number] >= MOST_STARTS:
+            self.failed = f"{name_of(number)} cannot run (exit code {code}, {self._starts[number]} starts); its reason stands above"
             self.stop.set()
             return
         print(f"{name_of(number)} ended (exit code {code}); starting it again", file=sys.stderr, flush=True)

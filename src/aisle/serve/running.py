@@ -182,7 +182,7 @@ class _Teller:
             if status.error:
                 self._say("error", f"{status.error} (serving plan {plan})")
                 return
-            sleep(0.1)
+            sleep(0.1 if not status.ready or status.step != "ready" else 1.0)
 
     def _say(self, kind: str, words: str, **values: Any) -> None:
         time_s = round(monotonic() - self._start_s, 2)

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError
-from aisle.serve.processes import Settings
+from aisle.serve.processes import CANNOT, Settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -132,4 +132,4 @@ if __name__ == "__main__":
         main(int(sys.argv[1]), Settings(**json.loads(sys.argv[2])))
     except AisleError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        sys.exit(CANNOT)
