@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aisle.core.lists import Array, ItemLists
+from aisle.core.shop import VectorIndex
 
 
 def reciprocal_rank(rank_N: Array, k: float) -> Array:
@@ -34,13 +35,11 @@ def standardised(score_N: Array, lists: ItemLists) -> Array:
     return (centred / np.where(std_Q > 1e-12, std_Q, 1.0)[owner]).astype(np.float32)
 
 
-def nearness_to_best(lists: ItemLists, emb_ND: Array, best: int) -> Array:
+def nearness_to_best(lists: ItemLists, index: VectorIndex, best: int) -> Array:
     """float32[N]: inner product of each row's vector with the mean vector of its list's ``best`` rows by ``score``."""
-    rank = np.empty(len(lists.item), np.int64)
-    rank[np.lexsort((lists.item, -lists["score"], lists.owner))] = lists.position
-    chosen = rank < best
-    mean_QD = np.zeros((len(lists), emb_ND.shape[1]), np.float32)
-    np.add.at(mean_QD, lists.owner[chosen], emb_ND[chosen])
+    order = np.lexsort((lists.item, -lists["score"], lists.owner))
+    chosen = order[lists.position < best]
+    mean_QD = np.zeros((len(lists), index.dim), np.float32)
+    np.add.at(mean_QD, lists.owner[chosen], index.vectors(lists.item[chosen]))
     norm_Q1 = np.linalg.norm(mean_QD, axis=1, keepdims=True)
-    mean_QD /= np.where(norm_Q1 > 1e-9, norm_Q1, 1)
-    return np.asarray(np.einsum("nd,nd->n", emb_ND, mean_QD[lists.owner]), np.float32)
+    return np.nan_to_num(index.score(mean_QD / np.where(norm_Q1 > 1e-9, norm_Q1, 1), lists))

@@ -67,8 +67,8 @@ class FusionStage:
         parts_RN = self._parts(candidates)
         score = np.sum(parts_RN, axis=0, dtype=np.float32) if parts_RN else np.zeros(len(candidates.item), np.float32)
         if self.settings.feedback and len(candidates.item):
-            vectors = self.env.engine.vectors(self.settings.feedback_encoder).vectors(candidates.item)
-            nearness = nearness_to_best(candidates.with_columns(score=score), vectors, self.settings.feedback)
+            index = self.env.engine.vectors(self.settings.feedback_encoder)
+            nearness = nearness_to_best(candidates.with_columns(score=score), index, self.settings.feedback)
             loudness = np.float32(self.settings.feedback_weight)
             score = standardised(score, candidates) + loudness * standardised(nearness, candidates)
         return {"score": score}

@@ -57,12 +57,22 @@ class MiniLmStage:
     def retrieve(self, requests: Requests, k: int) -> ItemLists:
         query_QD, index = requests[f"emb_{self.encoder}"], self.env.engine.vectors(self.encoder)
         lists = index.search(query_QD, k, requests.masks())
-        whole_shop = RowMasks(self.env.engine.items.live[None], np.zeros(len(requests), np.int64))
-        best = index.search(query_QD, 1, whole_shop)
-        floor_Q = np.full(len(requests), np.inf, np.float32)
-        floor_Q[best.owner] = np.maximum(self.settings.share * best["score"], self.settings.least)
+        best_Q = self._best(requests, query_QD, lists)
+        floor_Q = np.where(np.isnan(best_Q), np.inf, np.maximum(self.settings.share * best_Q, self.settings.least))
         floor_Q[np.abs(query_QD).sum(1) == 0] = np.inf
         return lists.take(lists["score"] >= floor_Q[lists.owner])
+
+    def _best(self, requests: Requests, query_QD: Array, lists: ItemLists) -> Array:
+        """float32[Q]: the best score in the whole shop, NaN where there is none; a request without a filter has it."""
+        best_Q = np.full(len(requests), np.nan, np.float32)
+        first = lists.position == 0
+        best_Q[lists.owner[first]] = lists["score"][first]
+        filtered = np.flatnonzero([f is not None for f in requests.filters])
+        if len(filtered):
+            whole_shop = RowMasks(self.env.engine.items.live[None], np.zeros(len(filtered), np.int64))
+            best = self.env.engine.vectors(self.encoder).search(query_QD[filtered], 1, whole_shop)
+            best_Q[filtered[best.owner]] = best["score"]
+        return best_Q
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         score = self.env.engine.vectors(self.encoder).score(requests[f"emb_{self.encoder}"], candidates)
