@@ -7,7 +7,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aisle.core.errors import SettingError
-from aisle.core.filters import And, Exists, In, Not, Or, Range, Sort, both, fields_of, parse_filter, to_json, without
+from aisle.core.filters import (
+    And,
+    Contains,
+    Exists,
+    In,
+    Not,
+    Or,
+    Range,
+    Sort,
+    both,
+    fields_of,
+    parse_filter,
+    to_json,
+    without,
+)
 
 FIELDS = ("brand", "price_cents", "colour")
 VALUES = st.one_of(st.sampled_from(["a", "b"]), st.integers(0, 3))
@@ -64,6 +78,18 @@ def test_a_conjunction_from_json():
     assert parse_filter({}) is None
 
 
+def test_units_parts_of_texts_and_missing_values_from_json():
+    assert parse_filter({"weight": {"high": "2 kg"}}) == Range("weight", None, 2, "kg")
+    assert parse_filter({"weight": {"low": 1, "high": 2.5, "unit": "kg"}}) == Range("weight", 1, 2.5, "kg")
+    both_ends = And((Range("weight", 500, None, "g"), Range("weight", None, 2, "kg")))
+    assert parse_filter({"weight": {"low": "500 g", "high": "2kg"}}) == both_ends
+    assert parse_filter({"width": {"low": '15.6"'}}) == Range("width", 15.6, None, '"')
+    assert parse_filter({"title": {"contains": "oak"}}) == Contains("title", "oak")
+    assert parse_filter({"colour": {"exists": False}}) == Not(Exists("colour"))
+    for filter in (both_ends, Contains("title", "oak"), Range("weight", 1, 2, "kg")):
+        assert parse_filter(to_json(filter)) == filter
+
+
 def test_nesting_from_json():
     assert parse_filter({"any": [{"brand": "A"}, {"not": {"colour": "red"}}]}) == Or(
         (In("brand", ("A",)), Not(In("colour", ("red",))))
@@ -93,11 +119,14 @@ def test_both_flattens_what_is_given():
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ({"price_cents": {"low": "cheap"}}, "range of 'price_cents' has the end 'cheap'; give a number"),
+        ({"price_cents": {"low": "cheap"}}, "'price_cents' holds numbers and is filtered by 'cheap'; give a number"),
         ({"price_cents": {"low": True}}, "give a number"),
-        ({"price_cents": {"from": 3}}, "give low and high, or exists: true"),
+        ({"price_cents": {"from": 3}}, "give low and high"),
         ({"price_cents": {}}, "give low and high"),
-        ({"brand": {"exists": False}}, "exists: true"),
+        ({"brand": {"exists": "no"}}, "exists: true or false"),
+        ({"weight": {"unit": "kg"}}, "give low and high"),
+        ({"weight": {"high": "kg 2"}}, "give a number, or one with its unit"),
+        ({"title": {"contains": " "}}, "contains: 'text'"),
         ({"brand": None}, "give a value, a list of values, or a range"),
         ({"brand": [["A"]]}, "give a value, a list of values"),
         ({"any": {"brand": "A"}}, "'any' is .* give a list of filters"),

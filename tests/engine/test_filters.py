@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import SettingError
-from aisle.core.filters import And, Exists, In, Not, Or, Range
+from aisle.core.filters import And, Contains, Exists, In, Not, Or, Range
 from aisle.engine.embedded import filters as filters_module
 from aisle.engine.embedded.filters import Fields, compile_filters, evaluate
+
+from .conftest import table
 
 
 def slow(filter, record) -> bool:
@@ -60,6 +62,37 @@ FILTERS = [
     And(()),
     Or(()),
 ]
+
+
+def test_units_meet():
+    weights = [(2, "kg"), (1500, "g"), (70, "in"), (2.5, "kg"), (4, None)]
+    items = table(
+        [
+            {"item_id": str(n), "attributes": [{"name": "weight", "number": float(v), "unit": u}]}
+            for n, (v, u) in enumerate(weights)
+        ]
+    )
+    fields = Fields(items)
+
+    def found(filter) -> list[int]:
+        return np.flatnonzero(evaluate(filter, fields)).tolist()
+
+    assert found(Range("weight", None, 2, "kg")) == found(Range("weight", None, 2000, "g")) == [0, 1]
+    assert found(Range("weight", None, 2)) == [0, 1], "without a unit it is the field's own"
+    assert found(Range("weight", 3.3, None, "pounds")) == [0, 1, 3, 4]
+    assert found(In("weight", ("1.5 kg", "2500 g"))) == [1, 3]
+    assert found(Exists("weight")) == [0, 1, 3, 4], "what is no weight has none"
+    with pytest.raises(SettingError, match="given in 'kg' and filtered in 'cm'"):
+        found(Range("weight", None, 2, "cm"))
+    with pytest.raises(SettingError, match="'no unit' and filtered in 'kg'"):
+        evaluate(Range("price_cents", None, 2, "kg"), fields)
+
+
+def test_a_part_of_a_text(items, records):
+    expected = ["brand 1" in (r["brand"] or "").casefold() for r in records]
+    np.testing.assert_array_equal(evaluate(Contains("brand", "BRAND 1"), Fields(items)), expected)
+    with pytest.raises(SettingError, match="holds numbers and is filtered by a text"):
+        evaluate(Contains("rating", "4"), Fields(items))
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ QUERIES = [
     "",
 ]
 
+ANALYSER = Analyser()
+
 
 def everything(items, num_queries: int = 1) -> RowMasks:
     return RowMasks(items.live[None], np.zeros(num_queries, np.int64))
@@ -194,7 +196,7 @@ def test_match_set_counts_words_as_promised(items, index):
 
 def words_of(items, index, row: int) -> set[str]:
     fields = ("title", "brand", "category", "attributes", "description")
-    return {t for f in fields for t in Analyser().terms(items.text(f, np.array([row]))[0])}
+    return {t for f in fields for t in ANALYSER.terms(items.text(f, np.array([row]))[0])}
 
 
 def test_typos_are_corrected_and_suggested(items, index):

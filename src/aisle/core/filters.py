@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +20,20 @@ class In:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """low <= field <= high, either end open when None, in the field's own unit (``price_cents`` in cents)."""
+    """low <= field <= high, either end open when None, in ``unit``, else in the field's own (``price_cents`` in cents)."""
 
     field: str
     low: float | None = None
     high: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """Some value of the field has this text in it, in any case."""
+
+    field: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class Or:
     parts: tuple[Filter, ...]
 
 
-Filter = In | Range | Exists | Not | And | Or
+Filter = In | Range | Contains | Exists | Not | And | Or
 EVERYTHING = And(())
 """What a filter that asks nothing means inside another one."""
 
@@ -95,7 +105,7 @@ def fields_of(filter: Filter | None) -> set[str]:
     """Names of the columns that a filter reads."""
     if filter is None:
         return set()
-    if isinstance(filter, In | Range | Exists):
+    if isinstance(filter, In | Range | Contains | Exists):
         return {filter.field}
     if isinstance(filter, Not):
         return fields_of(filter.part)
@@ -106,7 +116,8 @@ def parse_filter(value: Mapping[str, Any] | None) -> Filter | None:
     """A filter from JSON.
 
     ``{"brand": ["A", "B"], "price_cents": {"low": 100, "high": 900}, "color": {"exists": true}}`` is a conjunction;
-    ``{"any": [...]}``, ``{"all": [...]}`` and ``{"not": {...}}`` nest.
+    ``{"weight": {"high": "2 kg"}}`` names a unit, ``{"title": {"contains": "oak"}}`` asks for a part of a text,
+    ``{"color": {"exists": false}}`` for items without; ``{"any": [...]}``, ``{"all": [...]}`` and ``{"not": {...}}`` nest.
 
     Raises SettingError when a part is not of these forms.
     """
@@ -132,19 +143,52 @@ def parse_filter(value: Mapping[str, Any] | None) -> Filter | None:
 
 def _leaf(name: str, want: Any) -> Filter:
     if isinstance(want, Mapping):
-        if want.get("exists") is True and len(want) == 1:
-            return Exists(name)
-        if want and set(want) <= {"low", "high"}:
-            low, high = want.get("low"), want.get("high")
-            for end in (low, high):
-                if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
-                    raise SettingError(f"the range of {name!r} has the end {end!r}; give a number")
-            return Range(name, low, high)
-        raise SettingError(f"the filter on {name!r} is {dict(want)!r}; give low and high, or exists: true")
+        return _of_object(name, want)
     values = want if isinstance(want, list | tuple) else [want]
     if not all(isinstance(v, str | int | float | bool) for v in values):
         raise SettingError(f"the filter on {name!r} is {want!r}; give a value, a list of values, or a range")
     return In(name, tuple(values))
+
+
+def _of_object(name: str, want: Mapping[str, Any]) -> Filter:
+    if len(want) == 1 and isinstance(want.get("exists"), bool):
+        return Exists(name) if want["exists"] else Not(Exists(name))
+    if len(want) == 1 and isinstance(want.get("contains"), str) and want["contains"].strip():
+        return Contains(name, want["contains"].strip())
+    if (
+        want
+        and set(want) <= {"low", "high", "unit"}
+        and set(want) != {"unit"}
+        and isinstance(want.get("unit", ""), str)
+    ):
+        (low, low_unit), (high, high_unit) = (
+            _quantity(name, want.get(end), want.get("unit", "")) for end in ("low", "high")
+        )
+        if low is None or high is None or low_unit == high_unit:
+            return Range(name, low, high, low_unit if high is None else high_unit)
+        return And((Range(name, low, None, low_unit), Range(name, None, high, high_unit)))
+    raise SettingError(
+        f"the filter on {name!r} is {dict(want)!r}; give low and high (and a unit), contains: 'text', or exists: true or false"
+    )
+
+
+def _quantity(name: str, end: Any, unit: str) -> tuple[float | None, str]:
+    """Number and unit of an end of a range: 2, or '2 kg'."""
+    if isinstance(end, str):
+        return quantity(name, end, unit)
+    if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
+        raise SettingError(f"the range of {name!r} has the end {end!r}; give a number, or a text such as '2 kg'")
+    return end, unit
+
+
+def quantity(name: str, text: str, unit: str = "") -> tuple[float, str]:
+    """Number and unit of a text such as '2 kg'; ``unit`` where it names none.  Raises SettingError for anything else."""
+    found = re.fullmatch(r"\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(\D.*?)?\s*", text)
+    if found is None:
+        raise SettingError(
+            f"{name!r} holds numbers and is filtered by {text!r}; give a number, or one with its unit: '2 kg'"
+        )
+    return float(found[1]), found[2] or unit
 
 
 def to_json(filter: Filter | None) -> dict[str, Any]:
@@ -154,8 +198,10 @@ def to_json(filter: Filter | None) -> dict[str, Any]:
     if isinstance(filter, In):
         return {filter.field: list(filter.values)}
     if isinstance(filter, Range):
-        ends = {"low": filter.low, "high": filter.high}
-        return {filter.field: {n: v for n, v in ends.items() if v is not None}}
+        parts: dict[str, Any] = {"low": filter.low, "high": filter.high, "unit": filter.unit or None}
+        return {filter.field: {n: v for n, v in parts.items() if v is not None}}
+    if isinstance(filter, Contains):
+        return {filter.field: {"contains": filter.text}}
     if isinstance(filter, Exists):
         return {filter.field: {"exists": True}}
     if isinstance(filter, Not):

@@ -47,6 +47,10 @@ class Items(Protocol):
         """float64[N] of a numeric column or numeric attribute, NaN where missing."""
         ...
 
+    def unit(self, field: str) -> str:
+        """The unit in which ``number`` gives an attribute; "" where there is none."""
+        ...
+
     def codes(self, field: str) -> tuple[Ragged, list[str]]:
         """A text field or text attribute of all rows as int32 codes, and the labels they stand for.
 

@@ -21,6 +21,7 @@ from aisle.data.attribute_columns import Attributes, flat_list, join_lists
 from aisle.data.gather import gather, gather_table
 from aisle.data.kept import Kept, mended_codes, mended_numbers
 from aisle.data.schema import CATALOGUE, CATEGORY_SEPARATOR, complete
+from aisle.data.units import in_unit, usual_unit
 
 FACET_COLUMNS = ("category", "brand", "price_cents", "rating")
 FACET_ATTRIBUTES = 8
@@ -168,22 +169,41 @@ class ItemTable:
         return strings(pc.fill_null(column, ""))
 
     def number(self, field: str, rows: Array | None = None) -> Array:
-        """float64[N], NaN where missing or not a number; of several attributes of that name the first counts."""
-        if rows is not None:
-            return self._number(field, rows)
-        column: Array = self._kept.get(
-            ("number", field),
-            lambda: self._number(field),
-            self._mended(lambda rows: self._number(field, rows)),
-            self.num_rows,
-        )
-        return column
+        """float64[N], NaN where missing or not a number; of several attributes of that name the first counts.
+
+        An attribute's numbers are all in its ``unit``.
+        """
+        unit, column = self._measured(field)
+        return column if rows is None else self._number(field, unit, rows)
+
+    def unit(self, field: str) -> str:
+        """The unit in which ``number`` gives an attribute, the one that most items use; "" where there is none."""
+        return "" if field in CATALOGUE.names else self._measured(field)[0]
+
+    def _measured(self, field: str) -> tuple[str, Array]:
+        """Unit and column together, so that they always fit."""
+
+        def make() -> tuple[str, Array]:
+            unit = "" if field in CATALOGUE.names else self._usual_unit(field)
+            return unit, self._number(field, unit)
+
+        def mend(old: tuple[str, Array], rows: Array) -> tuple[str, Array]:
+            unit, column = old
+            return unit, mended_numbers(column, rows, self._number(field, unit, rows), self.num_rows)
+
+        found: tuple[str, Array] = self._kept.get(("number", field), make, mend, self.num_rows)
+        return found
+
+    def _usual_unit(self, field: str) -> str:
+        attributes = self._all_attributes
+        at = pa.array(attributes.places(field))
+        return usual_unit(attributes.unit.take(at).filter(attributes.number.take(at).is_valid()))
 
     def _mended(self, values_of: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
         """How a column of one number a row is brought to date."""
         return lambda old, rows: mended_numbers(old, rows, values_of(rows), self.num_rows)
 
-    def _number(self, field: str, rows: Array | None = None) -> Array:
+    def _number(self, field: str, unit: str, rows: Array | None = None) -> Array:
         if field in CATALOGUE.names:
             column = self._column(field, rows)
             if pa.types.is_string(column.type) or pa.types.is_nested(column.type):
@@ -194,6 +214,7 @@ class ItemTable:
         places = attributes.places(field)
         out = np.full(len(attributes.counts), np.nan)
         values = attributes.number.take(pa.array(places)).to_numpy(zero_copy_only=False)
+        values = in_unit(values, attributes.unit.take(pa.array(places)), unit)
         places, values = places[~np.isnan(values)], values[~np.isnan(values)]
         # Written backwards, so that the first value of an item is the one that stays.
         out[attributes.owner[places][::-1]] = values[::-1]

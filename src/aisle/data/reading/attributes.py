@@ -18,37 +18,7 @@ from aisle.data.reading.batches import Batch, flat
 from aisle.data.reading.column_names import attribute_name
 from aisle.data.reading.mapping import Mapping
 from aisle.data.schema import ATTRIBUTE
-
-_AS_WRITTEN = (
-    "in ft mm cm m km yd g kg mg lb oz t ml cl dl l gal kWh Wh kW W V A mAh Ah Hz kHz MHz GHz KB MB GB TB Mbit/s Gbit/s "
-    "MP px dpi ppi dB lm K °C °F ° % bar psi rpm s min h days months years pcs den m²"
-)
-_SPELLED = {
-    "in": '" inch inches',
-    "ft": "feet",
-    "g": "gram grams",
-    "kg": "kilogram kilograms",
-    "lb": "lbs pound pounds",
-    "oz": "ounce ounces",
-    "l": "liter liters litre litres",
-    "gal": "gallon gallons",
-    "W": "watt watts",
-    "V": "volt volts",
-    "A": "amp amps",
-    "lm": "lumen lumens",
-    "s": "sec seconds",
-    "h": "hour hours",
-    "pcs": "pc(s) pieces count",
-    "den": "denier",
-    "m²": "m2",
-}
-UNITS: dict[str, str] = {
-    **{unit.lower(): unit for unit in _AS_WRITTEN.split()},
-    **{word: unit for unit, words in _SPELLED.items() for word in words.split()},
-    "fl oz": "fl oz",
-    "sq ft": "sq ft",
-}
-"""Unit as written (lower case) -> as stored."""
+from aisle.data.units import WRITTEN
 
 _QUANTITY = r"^\s*([+-]?\d+(?:[.,]\d{1,3})?)\s*([^\d\s.,+\-][^\d]{0,9}|m2)\s*$"
 _BLANK = frozenset({"", "null", "NULL", "NaN", "nan", "None", "N/A", "n/a", "\\N"})
@@ -160,7 +130,7 @@ def _lists(num_rows: int, texts: _Values, numbers: _Values) -> pa.Array:
         if len(text)
         else pl.DataFrame({"1": [], "2": []}, schema={"1": pl.String, "2": pl.String})
     )
-    unit = parts["2"].str.strip_chars().str.to_lowercase().replace_strict(UNITS, default=None, return_dtype=pl.String)
+    unit = parts["2"].str.strip_chars().str.to_lowercase().replace_strict(WRITTEN, default=None, return_dtype=pl.String)
     amount = parts["1"].str.replace(",", ".").cast(pl.Float64, strict=False)
     amount = amount.zip_with(unit.is_not_null(), pl.Series([None], dtype=pl.Float64))
     text = text.zip_with(unit.is_null(), pl.Series([None], dtype=pl.String))

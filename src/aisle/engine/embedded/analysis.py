@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from unicodedata import normalize
 
-from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
+from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
 
 LANGUAGES = {
     "ar": "arabic",
@@ -94,6 +94,7 @@ class Analyser:
 
     def __init__(self, language: str = "english") -> None:
         self.language = language
+        self._split = TextAnalyzerBuilder(Tokenizer.simple()).build()
         self._surface = _chain().build()
         self._stemmed = (_chain().filter(Filter.stemmer(language)) if language else _chain()).build()
         has_list = language and language not in _NO_STOP_WORDS
@@ -116,6 +117,10 @@ class Analyser:
             return text
         text = _WIDTHS.sub(lambda run: normalize("NFKC", run.group()), valid(text))
         return _CJK_RUN.sub(_pairs, text)
+
+    def tokens(self, prepared: str) -> list[str]:
+        """The words of a prepared text as they are written."""
+        return self._split.analyze(prepared) if prepared else []
 
     def words(self, text: str) -> list[Word]:
         """Every word of a text, stop words included."""

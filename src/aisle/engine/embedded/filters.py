@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from aisle.core.columns import CATALOGUE
 from aisle.core.errors import SettingError, nearest
-from aisle.core.filters import And, Exists, Filter, In, Not, Range
+from aisle.core.filters import And, Contains, Exists, Filter, In, Not, Range, quantity
 from aisle.core.lists import Array, Ragged
 from aisle.core.requests import RowMasks
 from aisle.core.shop import Items
+from aisle.data.units import converted, stored_unit
 
 _NUMERIC = {c.name for c in CATALOGUE if c.dtype.startswith(("int", "float"))}
 _FLOAT32 = {c.name for c in CATALOGUE if c.dtype == "float32"}
@@ -122,6 +125,8 @@ def evaluate(filter: Filter, fields: Fields) -> Array:
         return _has(filter, fields)
     if isinstance(filter, Range):
         return _between(filter, fields)
+    if isinstance(filter, Contains):
+        return _contains(filter, fields)
     if isinstance(filter, Exists):
         return filled(filter.field, fields)
     if isinstance(filter, Not):
@@ -143,29 +148,55 @@ def filled(field: str, fields: Fields) -> Array:
 
 
 def _has(filter: In, fields: Fields) -> Array:
-    if filter.field == "active":
+    name = filter.field
+    if name == "active":
         return np.isin(fields.number("active"), [_truth(v) for v in filter.values])
-    if fields.is_numeric(filter.field):
-        wanted = [stored(filter.field, _as_number(filter.field, v)) for v in filter.values]
-        return np.isin(fields.number(filter.field), wanted)
-    codes, labels = fields.codes(filter.field)
-    wanted_codes = np.zeros(len(labels), bool)
-    wanted_codes[fields.codes_of(filter.field, filter.values)] = True
+    if fields.is_numeric(name):
+        return np.isin(fields.number(name), [stored(name, _as_number(name, v, fields)) for v in filter.values])
+    return _with_codes(name, fields.codes_of(name, filter.values), fields)
+
+
+def _contains(filter: Contains, fields: Fields) -> Array:
+    if filter.field == "active" or fields.is_numeric(filter.field):
+        raise SettingError(f"{filter.field!r} holds numbers and is filtered by a text; give a number or a range")
+    labels = pa.array(fields.codes(filter.field)[1], pa.string())
+    there = pc.match_substring(pc.utf8_lower(labels), filter.text.lower())
+    return _with_codes(filter.field, np.flatnonzero(there.to_numpy(zero_copy_only=False)), fields)
+
+
+def _with_codes(field: str, wanted: Array | Sequence[int], fields: Fields) -> Array:
+    """bool[I]: rows with one of these codes."""
+    codes, labels = fields.codes(field)
+    wanted_V = np.zeros(len(labels), bool)
+    wanted_V[wanted] = True
     out = np.zeros(len(codes), bool)
-    out[fields.owner(filter.field)[wanted_codes[codes.values]]] = True
+    out[fields.owner(field)[wanted_V[codes.values]]] = True
     return out
 
 
 def _between(filter: Range, fields: Fields) -> Array:
-    if filter.field == "active" or not fields.is_numeric(filter.field):
-        raise SettingError(f"{filter.field!r} holds text and is filtered by a range; give values, such as ['...']")
-    column = fields.number(filter.field)
+    name = filter.field
+    if name == "active" or not fields.is_numeric(name):
+        raise SettingError(f"{name!r} holds text and is filtered by a range; give values, such as ['...']")
+    column = fields.number(name)
     out = ~np.isnan(column)
     if filter.low is not None:
-        out &= column >= stored(filter.field, filter.low)
+        out &= column >= stored(name, in_field_unit(name, filter.low, filter.unit, fields))
     if filter.high is not None:
-        out &= column <= stored(filter.field, filter.high)
+        out &= column <= stored(name, in_field_unit(name, filter.high, filter.unit, fields))
     return out
+
+
+def in_field_unit(field: str, value: float, unit: str, fields: Fields) -> float:
+    """The value in the unit of the field.  Raises SettingError when the two do not measure the same."""
+    own, named = fields.items.unit(field), stored_unit(unit)
+    there = converted(np.array([value], float), named, own)
+    if there is None or (unit and not own):
+        raise SettingError(
+            f"{field!r} is given in {own or 'no unit'!r} and filtered in {unit!r}, which does not compare; "
+            f"leave the unit out{f' or give one such as {own}' if own else ''}"
+        )
+    return float(there[0])
 
 
 def stored(field: str, value: float) -> float:
@@ -173,11 +204,10 @@ def stored(field: str, value: float) -> float:
     return float(np.float32(value)) if field in _FLOAT32 else float(value)
 
 
-def _as_number(field: str, value: str | float | bool) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise SettingError(f"{field!r} holds numbers and is filtered by {value!r}; give a number or a range") from None
+def _as_number(field: str, value: str | float | bool, fields: Fields) -> float:
+    if isinstance(value, str):
+        return in_field_unit(field, *quantity(field, value), fields)
+    return float(value)
 
 
 def _truth(value: str | float | bool) -> float:

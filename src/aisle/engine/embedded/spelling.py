@@ -71,8 +71,7 @@ class Vocabulary:
         own = self._count.get(word, 0)
         if own > RARE or not (SHORTEST < len(word) <= LONGEST and word.isalpha()):
             return None
-        best = next(iter(self._within(word, 1, least=max(1, own) * times)), None)
-        return best
+        return next(iter(self._within(word, 1, least=max(1, own) * times)), None)
 
     def _within(self, word: str, distance: int, least: float = 0) -> list[Guess]:
         near = self._candidates(word, distance)

@@ -24,7 +24,7 @@ class Pairs:
         self._before: dict[str, dict[str, int]] = defaultdict(dict)
         for n in np.flatnonzero(count_W).tolist():
             if is_pair(words[n]):
-                first, second = words[n]
+                first, second = words[n][0], words[n][1]
                 self._after[first][second] = self._before[second][first] = int(count_W[n])
 
     def guesses(self, words: Sequence[str], unknown: Collection[str]) -> Mapping[str, list[Guess]]:
@@ -37,13 +37,16 @@ class Pairs:
             joined = is_pair(after) and after[0] == word[1]
             if joined and after in unknown:
                 count = self._between(word[0], after[1])
-                found |= {w: [_guess(count, c, w[0] + c if w is word else c + w[1])] for w in (word, after) for c in _best(count)}
+                for c in _best(count):
+                    found[word], found[after] = _guess(count, c, word[0] + c), _guess(count, c, c + after[1])
             elif joined:
                 count = self._before.get(word[1], {})
-                found |= {word: [_guess(count, c, c + word[1])] for c in _best(count)}
+                for c in _best(count):
+                    found[word] = _guess(count, c, c + word[1])
             else:
                 count = self._after.get(word[0], {})
-                found |= {word: [_guess(count, c, word[0] + c)] for c in _best(count)}
+                for c in _best(count):
+                    found[word] = _guess(count, c, word[0] + c)
         return found
 
     def _between(self, first: str, last: str) -> dict[str, int]:
@@ -56,5 +59,5 @@ def _best(count: Mapping[str, int]) -> list[str]:
     return sorted(count, key=lambda c: (-count[c], c))[:1]
 
 
-def _guess(count: Mapping[str, int], character: str, text: str) -> Guess:
-    return Guess(text, count[character] / sum(count.values()))
+def _guess(count: Mapping[str, int], character: str, text: str) -> list[Guess]:
+    return [Guess(text, count[character] / sum(count.values()))]

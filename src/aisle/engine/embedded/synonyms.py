@@ -53,7 +53,9 @@ def _rules(line: str, number: int) -> Iterator[Rule]:
     if arrow and (not asked or not found or ARROW in right):
         raise DataError(f"line {number} of the synonyms is {line!r}; write 'asked {ARROW} found, found'")
     if not arrow and len(asked) < 2:
-        raise DataError(f"line {number} of the synonyms is {line!r}, one phrase alone; write 'couch, sofa' or use {ARROW}")
+        raise DataError(
+            f"line {number} of the synonyms is {line!r}, one phrase alone; write 'couch, sofa' or use {ARROW}"
+        )
     for phrase in asked:
         others = tuple(other for other in (found or asked) if other.casefold() != phrase.casefold())
         if not others:

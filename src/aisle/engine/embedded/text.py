@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from threading import Lock
@@ -27,6 +28,7 @@ from aisle.core.shop import TEXT_FIELDS, Items
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import Analyser, Query, analyser, valid
 from aisle.engine.embedded.compiled import frozen
+from aisle.engine.embedded.spelling import Vocabulary
 from aisle.engine.embedded.synonyms import NAME, SynonymFile
 from aisle.engine.embedded.text_query import NONE, Matches, Plan, Weights, joined
 from aisle.engine.embedded.text_reading import Reader
@@ -46,13 +48,12 @@ REMEMBERED_ROWS = 2_000_000
 class EmbeddedText:
     """Implements ``core.shop.TextIndex``."""
 
-    def __init__(
-        self, items: Items, lexicon: Lexicon, base: Segment, *, synonyms: Path | None = None
-    ) -> None:
+    def __init__(self, items: Items, lexicon: Lexicon, base: Segment, *, synonyms: Path | None = None) -> None:
         self._items = items
         self._lexicon = lexicon
         self.synonyms = SynonymFile(synonyms, lexicon.analyser)
         self._writing = Lock()
+        warm()
         self._follow(State.of([base], lexicon.term_W))
 
     @classmethod
@@ -104,8 +105,8 @@ class EmbeddedText:
         work = Path(mkdtemp(prefix=".text-", dir=folder.parent))
         try:
             base.save(work)
-            self._lexicon.save(work, len(state.term_W))
-            sizes = {name: len(getattr(base, name)) for name in ARRAYS} | {"lexicon": len(state.term_W)}
+            self._lexicon.save(work, len(state.word_terms))
+            sizes = {name: len(getattr(base, name)) for name in ARRAYS} | {"lexicon": len(state.word_terms)}
             language = self._lexicon.analyser.language
             record = {"format": FORMAT, "language": language, "generation": items.generation, "sizes": sizes}
             (work / "text.json").write_text(json.dumps(record))
@@ -142,7 +143,9 @@ class EmbeddedText:
         found = [(NONE.rows, NONE.score)]
         for q, text in enumerate(queries):
             matches = self._matches(text, weights) if k > 0 else NONE
-            rows, scores = kernels.best_rows(frozen(matches.rows), frozen(matches.score), frozen(masks.of(q)), max(k, 1))
+            rows, scores = kernels.best_rows(
+                frozen(matches.rows), frozen(matches.score), frozen(masks.of(q)), max(k, 1)
+            )
             order = np.lexsort((rows, -scores))
             found.append((rows[order].astype(np.int32), scores[order]))
         rows, scores = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -208,11 +211,13 @@ class EmbeddedText:
                 terms = {term for choice in reader.choices(word) for term in choice.terms}
                 for field, words in zip(TEXT_FIELDS, by_field, strict=True):
                     there = words[words >= 0]
-                    held = reader.state.term_W[there]
+                    held = reader.state.word_terms[there]
                     if own >= 0 and own in held and not word.is_prefix:
                         found[field][word.text] = None
                     else:
-                        found[field] |= {self._lexicon.words[w]: None for w, t in zip(there, held, strict=True) if t in terms}
+                        found[field] |= {
+                            self._lexicon.words[w]: None for w, t in zip(there, held, strict=True) if t in terms
+                        }
         return {field: tuple(texts) for field, texts in found.items() if texts}
 
     def _follow(self, state: State) -> None:
@@ -247,15 +252,35 @@ class EmbeddedText:
         wanted = normal_id(text)
         if not wanted:
             return matches
-        same = [row for row in state.rows_with_id(hashed(wanted)) if normal_id(self._items.ids(np.array([row]))[0]) == wanted]
+        same = [
+            row
+            for row in state.rows_with_id(hashed(wanted))
+            if normal_id(self._items.ids(np.array([row]))[0]) == wanted
+        ]
         if not same:
             return matches
-        named = Matches(np.array(same, np.int32), np.full(len(same), ID_SCORE, np.float32), np.zeros(len(same), np.int64))
+        named = Matches(
+            np.array(same, np.int32), np.full(len(same), ID_SCORE, np.float32), np.zeros(len(same), np.int64)
+        )
         at = np.searchsorted(matches.rows, named.rows)
         for n, row in enumerate(same):
             if at[n] < len(matches.rows) and matches.rows[at[n]] == row:
                 named.score[n] += matches.score[at[n]]
         return joined([(matches, 1.0), (named, 1.0)])
+
+
+@cache
+def warm() -> None:
+    """Compile, or load from disk, every loop, so that no request waits for it; once a process."""
+    lexicon = Lexicon(Analyser())
+    fields = [lexicon.read(["red lamp", "lamp lamp"]) for _ in TEXT_FIELDS]
+    ids = np.zeros(2, np.uint64)
+    base = Segment.made(np.arange(2), *flattened(fields), ids, lexicon.term_W)
+    state = State.of([base], lexicon.term_W).without(np.array([1]))
+    reader = Reader(lexicon, state, SynonymFile(None, lexicon.analyser))
+    found = Plan.of(lexicon.analyser.query("red lamp l*"), reader.choices, lexicon.term).matches(state, Weights.of({}))
+    kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
+    Vocabulary(lexicon.words, lexicon.folded, np.ones(len(lexicon), np.int64)).guesses("lamx")
 
 
 def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Array]:
@@ -268,7 +293,7 @@ def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Ar
 def _merged(state: State) -> Segment:
     if len(state.parts) == 1 and state.parts[0].num_live == len(state.parts[0].segment):
         return state.parts[0].segment
-    return merged([(part.segment, part.dead) for part in state.parts], state.term_W)
+    return merged([(part.segment, part.dead) for part in state.parts], state.word_terms)
 
 
 def normal_id(text: str) -> str:

@@ -45,18 +45,18 @@ def inverted(words: Array, splits: Array, local_W: Array, num_terms: int, num_fi
         for p in range(splits[slot], splits[slot + 1]):
             if words[p] < 0:
                 continue
-            key = np.int64(local_W[words[p]]) * num_fields + field
-            at = end[key]
-            if at > start[key] and docs[at - 1] == doc:
+            mine = np.int64(local_W[words[p]]) * num_fields + field
+            at = end[mine]
+            if at > start[mine] and docs[at - 1] == doc:
                 if tfs[at - 1] < 255:
                     tfs[at - 1] += np.uint8(1)
             else:
                 docs[at], tfs[at] = doc, 1
-                end[key] = at + 1
+                end[mine] = at + 1
     starts, used = np.zeros(keys + 1, np.int64), 0
     for key in range(keys):
-        for at in range(start[key], end[key]):
-            docs[used], tfs[used] = docs[at], tfs[at]
+        for p in range(start[key], end[key]):
+            docs[used], tfs[used] = docs[p], tfs[p]
             used += 1
         starts[key + 1] = used
     return starts, docs[:used].copy(), tfs[:used].copy()
@@ -87,8 +87,8 @@ def count_gone(
 @compiled
 def _add(
     docs: Array, tfs: Array, length_D: Array, share_TL: Array, norm_L: Array, weight: Any, bit: Any,
-    at: int, stop: int, low: int, high: int, sums: Array, seen: Array,
-) -> int:  # fmt: skip
+    at: Any, stop: Any, low: Any, high: Any, sums: Array, seen: Array,
+) -> Any:  # fmt: skip
     """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on."""
     while at < stop and docs[at] < high:
         doc, tf = np.uint32(docs[at]), tfs[at]

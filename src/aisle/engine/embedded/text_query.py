@@ -175,7 +175,7 @@ def words_needed(num_words: int) -> int:
 
 def _holds(found: Found, phrase: Phrase, state: State, part: Segment, fields: Array) -> Array:
     """bool[N]: the document has the phrase in one of these fields."""
-    holds = (found.seen & np.uint64(phrase.bits)) == np.uint64(phrase.bits)
+    holds: Array = (found.seen & np.uint64(phrase.bits)) == np.uint64(phrase.bits)
     if len(phrase.terms) > 1:
         some = np.flatnonzero(holds)
         holds[some] = state.phrase_counts(part, found.docs[some], phrase.terms, phrase.gaps, fields) > 0

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from aisle.core.shop import TEXT_FIELDS
 from aisle.engine.embedded.analysis import Query, Word
 from aisle.engine.embedded.spelling import Guess, Vocabulary
 from aisle.engine.embedded.spelling_cjk import Pairs
-from aisle.engine.embedded.synonyms import FACTOR, SynonymFile, Span
+from aisle.engine.embedded.synonyms import FACTOR, Span, SynonymFile
 from aisle.engine.embedded.text_state import Choice, State
 from aisle.engine.embedded.text_words import Lexicon
 
@@ -34,12 +33,12 @@ class Reader:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        lexicon, size = self.lexicon, len(self.state.term_W)
+        lexicon, size = self.lexicon, len(self.state.word_terms)
         return Vocabulary(lexicon.words[:size], lexicon.folded[:size], lexicon.titles_W[:size])
 
     @cached_property
     def _pairs(self) -> Pairs:
-        size = len(self.state.term_W)
+        size = len(self.state.word_terms)
         return Pairs(self.lexicon.words[:size], self.lexicon.titles_W[:size])
 
     def queries(self, text: str) -> list[Query]:
@@ -92,7 +91,7 @@ class Reader:
         typed = self.lexicon.analyser.surface(prefix)
         if not typed:
             return []
-        words = [n for n in self.lexicon.completions(typed[-1]) if n < len(self.state.term_W)]
+        words = [n for n in self.lexicon.completions(typed[-1]) if n < len(self.state.word_terms)]
         counted = [(self.lexicon.words[n], int(self.lexicon.titles_W[n])) for n in words]
         return sorted((pair for pair in counted if pair[1]), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
@@ -126,10 +125,10 @@ class Reader:
 
     def _begun(self, prefix: str) -> tuple[int, ...]:
         """Terms of the words that begin so, the most frequent in titles where they are many."""
-        words = [n for n in self.lexicon.completions(prefix) if n < len(self.state.term_W)]
+        words = [n for n in self.lexicon.completions(prefix) if n < len(self.state.word_terms)]
         if len(words) > MOST_COMPLETED:
             words = sorted(words, key=lambda n: -int(self.lexicon.titles_W[n]))[:MOST_COMPLETED]
-        return tuple(sorted({int(self.state.term_W[n]) for n in words}))
+        return tuple(sorted({int(self.state.word_terms[n]) for n in words}))
 
     def _fixed(self, piece: str, guesses: Mapping[str, Guess]) -> str:
         for text in self.lexicon.analyser.surface(piece):

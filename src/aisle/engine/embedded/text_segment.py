@@ -30,7 +30,7 @@ def _length(code: int) -> int:
 LENGTH_L = np.array([_length(code) for code in range(256)])
 """Lengths of a field that are told apart, as Lucene does: all up to 40 words, then in steps of an eighth at most.  One byte
 a field keeps the lengths and the tables by length in the processor's cache."""
-ARRAYS = ("rows", "words", "splits", "ids", "id_docs", "terms", "starts", "docs", "tfs", "length_FD")
+ARRAYS = ("rows", "words", "splits", "ids", "id_docs", "terms", "starts", "docs", "tfs", "lengths")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class Segment:
     starts     int64[T*F+1]
     docs       int32[P]     documents of each (term, field), ascending
     tfs        uint8[P]
-    length_FD  uint8[F, D]  the length of each field, as a place in LENGTH_L
+    lengths    uint8[F, D]  the length of each field, as a place in LENGTH_L
     """
 
     rows: Array
@@ -57,7 +57,7 @@ class Segment:
     starts: Array
     docs: Array
     tfs: Array
-    length_FD: Array
+    lengths: Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,16 +69,17 @@ class Segment:
         words, splits, local_W = frozen(words.astype(np.int32)), frozen(splits.astype(np.uint32)), frozen(local_W)
         starts, docs, tfs = kernels.inverted(words, splits, local_W, len(terms), NUM_FIELDS)
         length = np.diff(splits.astype(np.int64))
-        length_FD = (np.searchsorted(LENGTH_L, length, side="right") - 1).astype(np.uint8).reshape(NUM_FIELDS, -1)
+        lengths = (np.searchsorted(LENGTH_L, length, side="right") - 1).astype(np.uint8).reshape(NUM_FIELDS, -1)
         by_id = np.argsort(ids, kind="stable")
         arrays = (rows.astype(np.int32), words, splits, ids[by_id].astype(np.uint64), by_id.astype(np.int32))
-        return cls(*map(frozen, (*arrays, terms, starts, docs, tfs, length_FD)))
+        return cls(*map(frozen, (*arrays, terms, starts, docs, tfs, lengths)))
 
     def num_words(self, docs: Array) -> Array:
         """int64[F]: words of these documents, by field."""
         size = len(self.rows)
         starts = docs + size * np.arange(NUM_FIELDS)[:, None]
-        return (self.splits[starts + 1].astype(np.int64) - self.splits[starts]).sum(1)
+        words_F: Array = (self.splits[starts + 1].astype(np.int64) - self.splits[starts]).sum(1)
+        return words_F
 
     def documents(self, docs: Array) -> tuple[Array, list[Ragged], Array]:
         """Rows, words by field, and ids' hashes of these documents."""
@@ -94,7 +95,8 @@ class Segment:
     def docs_of(self, rows: Array) -> Array:
         """int64: where those of the rows that stand here stand."""
         at = np.minimum(np.searchsorted(self.rows, rows), max(len(self.rows) - 1, 0))
-        return at[self.rows[at] == rows] if len(self.rows) else at[:0]
+        found: Array = at[self.rows[at] == rows] if len(self.rows) else at[:0]
+        return found
 
     def lists(self, term: int) -> tuple[int, int]:
         """Where the term's first posting list stands among all, and how many it has (F, or 0 when it is unknown)."""

@@ -52,7 +52,7 @@ class Lists(NamedTuple):
     slot: list[int]
     choice: list[int]
     term: list[int]
-    weight_F: list[Array]
+    weights: list[Array]
     many: frozenset[int]
 
 
@@ -90,10 +90,10 @@ class Live:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """parts: the base first; term_W int32[W]: the term of each word of the lexicon."""
+    """parts: the base first; word_terms int32[W]: the term of each word of the lexicon."""
 
     parts: tuple[Live, ...]
-    term_W: Array
+    word_terms: Array
 
     @classmethod
     def of(cls, segments: Sequence[Segment], term_W: Array) -> State:
@@ -101,7 +101,7 @@ class State:
 
     def without(self, rows: Array, term_W: Array | None = None) -> State:
         """With these rows gone."""
-        term_W = self.term_W if term_W is None else frozen(term_W)
+        term_W = self.word_terms if term_W is None else frozen(term_W)
         return State(tuple(part.without(rows, term_W) for part in self.parts), term_W)
 
     def plus(self, segment: Segment) -> State:
@@ -110,8 +110,8 @@ class State:
         parts = [*self.parts, Live.whole(segment)]
         while len(parts) > 1 and len(parts[-2].segment) <= 2 * len(parts[-1].segment):
             both = [(part.segment, part.dead) for part in parts[-2:]]
-            parts[-2:] = [Live.whole(merged(both, self.term_W))]
-        return State(tuple(part for n, part in enumerate(parts) if n == 0 or part.num_live), self.term_W)
+            parts[-2:] = [Live.whole(merged(both, self.word_terms))]
+        return State(tuple(part for n, part in enumerate(parts) if n == 0 or part.num_live), self.word_terms)
 
     @cached_property
     def num_docs(self) -> int:
@@ -174,14 +174,14 @@ class State:
                     out.slot.append(s)
                     out.choice.append(c)
                     out.term.append(term)
-                    out.weight_F.append(weight_CF[n])
+                    out.weights.append(weight_CF[n])
         return out
 
     def found(self, live: Live, lists: Lists) -> Found:
         """Every living document of a part that one of the lists holds."""
         part = live.segment
         start, stop, field, weight, slot, choice = [], [], [], [], [], []
-        for s, c, term, weight_F in zip(lists.slot, lists.choice, lists.term, lists.weight_F, strict=True):
+        for s, c, term, weight_F in zip(lists.slot, lists.choice, lists.term, lists.weights, strict=True):
             first, size = part.lists(term)
             bounds = part.starts[first : first + size + 1].tolist()
             for f in range(size):
@@ -197,26 +197,28 @@ class State:
         used = 0
         if most:
             used = kernels.evaluate(
-                part.docs, part.tfs, part.length_FD, self._share_FTL, self.norm_FL, live.dead,
+                part.docs, part.tfs, part.lengths, self._share_FTL, self.norm_FL, live.dead,
                 np.array(start, np.int64), np.array(stop, np.int64), np.array(field, np.int64),
                 np.array(weight, np.float32), np.array(slot, np.int64), np.array(choice, np.int64),
                 np.array([s in lists.many for s in slot]), docs, score, seen,
             )  # fmt: skip
         return Found(docs[:used], score[:used], seen[:used])
 
-    def phrase_counts(self, part: Segment, docs: Array, terms: Sequence[int], gaps: Sequence[int], fields: Array) -> Array:
+    def phrase_counts(
+        self, part: Segment, docs: Array, terms: Sequence[int], gaps: Sequence[int], fields: Array
+    ) -> Array:
         """int32[N]: how often the terms stand at those distances from the first in these fields of each document."""
         if NO_TERM in terms:
             return np.zeros(len(docs), np.int32)
         where = (frozen(fields), frozen(docs), frozen(np.array(terms, np.int64)), frozen(np.array(gaps, np.int64)))
-        counts: Array = kernels.phrase_counts(part.words, part.splits, self.term_W, NUM_FIELDS, *where)
+        counts: Array = kernels.phrase_counts(part.words, part.splits, self.word_terms, NUM_FIELDS, *where)
         return counts
 
     def phrase_scores(self, part: Segment, docs: Array, counts: Array, terms: Sequence[int], field: int) -> Array:
         """float32[N]: BM25 of a phrase that stands ``counts`` times in a field of each document."""
         idf = sum(float(self.idf(self.frequencies(term)[field])) for term in terms)
         tf = counts.astype(np.float32)
-        score: Array = np.float32(idf * (K1 + 1)) * tf / (tf + self.norm_FL[field, part.length_FD[field, docs]])
+        score: Array = np.float32(idf * (K1 + 1)) * tf / (tf + self.norm_FL[field, part.lengths[field, docs]])
         return score
 
     def words_of(self, row: int) -> list[Array]:
