@@ -1,0 +1,130 @@
+"""Counters online against the offline join over the same events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aisle.core.errors import UnknownName
+from aisle.core.shop import Counter
+from aisle.data.items import ItemTable
+from aisle.data.schema import CATALOGUE, EVENTS, complete
+from aisle.data.shop import Shop
+from aisle.data.view import View
+from aisle.engine.embedded.counters import OnlineCounters
+from aisle.engine.embedded.log import Log
+
+DAY_S = 86_400.0
+COUNTERS = (
+    Counter(name="clicks", action="click"),
+    Counter(name="clicks_1d", action="click", window_s=DAY_S),
+    Counter(name="warm_orders", action="order", half_life_s=3 * DAY_S),
+    Counter(name="warm_clicks_7d", action="click", window_s=7 * DAY_S, half_life_s=DAY_S),
+)
+NUM = 30
+
+
+def item_table(num: int) -> pa.Table:
+    return complete(pa.table({"item_id": [f"i{n}" for n in range(num)]}), CATALOGUE)
+
+
+@pytest.fixture(scope="module")
+def items() -> ItemTable:
+    return ItemTable.from_table(item_table(NUM))
+
+
+@pytest.fixture(scope="module")
+def events() -> pa.Table:
+    """Twenty days, many events in one second, in the order they arrived: some late, some of unknown items."""
+    rng = np.random.default_rng(0)
+    size = 4000
+    time_s = np.floor(np.sort(rng.uniform(0, 20 * DAY_S, size)) / 600) * 600
+    late = rng.random(size) < 0.05
+    time_s[late] -= DAY_S
+    table = pa.table(
+        {
+            "time_s": np.maximum(time_s, 0.0),
+            "item_id": [f"i{n}" for n in rng.integers(0, NUM + 3, size)],
+            "action": rng.choice(["impression", "click", "cart", "order"], size),
+            "user_id": ["u"] * size,
+            "session_id": ["s"] * size,
+        }
+    )
+    return complete(table, EVENTS)
+
+
+def questions(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, NUM, 600).astype(np.int32), np.floor(rng.uniform(0, 22 * DAY_S, 600) / 600) * 600
+
+
+def assert_equal_to_the_join(store: OnlineCounters, items: ItemTable, events: pa.Table) -> None:
+    view = View(items, events)
+    rows, at_s = questions(1)
+    for counter in COUNTERS:
+        expected, found = (
+            view.counts(counter, rows, np.minimum(at_s, 21 * DAY_S)),
+            store.at(counter.name, rows, np.minimum(at_s, 21 * DAY_S)),
+        )
+        if np.isinf(counter.half_life_s):
+            np.testing.assert_array_equal(found, expected)
+        else:
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+        assert expected.any()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 400])
+def test_fed_as_they_come_they_equal_the_offline_join(items, events, batch):
+    store = OnlineCounters(COUNTERS, lambda: items)
+    upto = 300 if batch == 1 else len(events)
+    for n in range(0, upto, batch):
+        store.add(events.slice(n, batch), sequence=n + batch)
+    assert_equal_to_the_join(store, items, events.slice(0, upto))
+    assert len(store._runs) <= 12
+
+
+def test_a_replayed_log_gives_the_same_numbers_after_a_restart(tmp_path, items, events):
+    shop = Shop.create(tmp_path / "shop")
+    shop.write_generation([item_table(NUM)])
+    shop.add_events(events.slice(0, 1500))
+    with Log.open(shop.log_path) as log:
+        log.append("event", events.slice(1500, 1000))
+        store = OnlineCounters.open(COUNTERS, shop, log, lambda: items)
+        log.append("event", events.slice(2500))
+        assert store.follow(log) == 1500
+        assert store.follow(log) == 0
+        assert_equal_to_the_join(store, items, events)
+    with Log.open(shop.log_path) as log:
+        again = OnlineCounters.open(COUNTERS, shop, log, lambda: items)
+    assert again.sequence == store.sequence
+    for counter in COUNTERS:
+        rows, at_s = questions(2)
+        np.testing.assert_allclose(again.at(counter.name, rows, at_s), store.at(counter.name, rows, at_s), rtol=1e-9)
+
+
+def test_an_accepted_event_counts_by_itself(tmp_path, items):
+    with Log.open(tmp_path / "log.sqlite") as log:
+        store = OnlineCounters(COUNTERS, lambda: items).start(log)
+        receipt = log.append("event", [{"time_s": 5.0, "item_id": "i3", "action": "click", "session_id": "s"}])
+        assert store.wait(receipt.last, timeout_s=20)
+        assert store.at("clicks", np.array([3, 4]), 6.0).tolist() == [1.0, 0.0]
+        assert store.at("clicks", np.array([3]), 5.0).tolist() == [0.0], "strictly before"
+        assert not store.wait(receipt.last + 1, timeout_s=0.01)
+        store.close()
+
+
+def test_an_event_before_its_item_counts_once_the_item_is_there(items):
+    now = [items]
+    store = OnlineCounters(COUNTERS, lambda: now[0])
+    click = complete(pa.table({"time_s": [1.0], "item_id": ["new"], "action": ["click"]}), EVENTS)
+    store.add(click, sequence=1)
+    now[0] = items.upserted(complete(pa.table({"item_id": ["new"]}), CATALOGUE))
+    store.add(click.slice(0, 0), sequence=2)
+    store.add(click.slice(0, 0), sequence=3)
+    assert store.at("clicks", now[0].rows_of(["new"]), 9.0).tolist() == [1.0]
+
+
+def test_an_undeclared_counter_is_refused(items):
+    with pytest.raises(UnknownName, match="did you mean 'clicks'"):
+        OnlineCounters(COUNTERS, lambda: items).at("click", np.array([0]), 1.0)
