@@ -8,12 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from aisle.cli._console import in_words
+from aisle.cli.backup import backup
 from aisle.cli.bench import bench
+from aisle.cli.care import care
 from aisle.cli.demo import demo
 from aisle.cli.evaluate import evaluate
+from aisle.cli.export import export
 from aisle.cli.fit import fit
 from aisle.cli.ingest import ingest
 from aisle.cli.methods import methods
+from aisle.cli.restore import restore
+from aisle.cli.rollback import rollback
 from aisle.cli.search import search
 from aisle.cli.serve import serve
 from aisle.cli.simulate import simulate
@@ -49,7 +54,8 @@ def _options(
     pass
 
 
-for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate):
+OPERATIONS = (rollback, backup, restore, export, care)
+for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate, *OPERATIONS):
     app.command()(command)
 
 

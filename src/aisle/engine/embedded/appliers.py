@@ -153,6 +153,14 @@ def _replayed(base: ItemTable, log: Log | None, after: int, until: int, indexed:
     return items, np.unique(np.concatenate(changed))
 
 
+def current_items(shop: Shop, log: Log | None) -> ItemTable:
+    """The catalogue of the current generation with everything that the log holds."""
+    generation = shop.generation
+    after = shop.base_sequence(generation)
+    last = after if log is None else log.last_sequence
+    return _replayed(shop.items(generation), log, after, last, last)[0]
+
+
 def ahead(sequence: int, last: int) -> StateError:
     return StateError(
         f"the indexes are at sequence {sequence}, the log ends at {last}; it was restored from an older "

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aisle.core.atomic import write_json
-from aisle.core.errors import Busy, SettingError
+from aisle.core.errors import Busy, SettingError, nearest
 from aisle.core.leases import exclusive
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
@@ -60,6 +60,20 @@ class Policy(BaseModel):
             ) from None
         except (OSError, ValueError) as error:
             raise SettingError(f"{path} cannot be read ({error}); mend it or remove it") from None
+
+    def changed(self, assignments: Sequence[str]) -> Policy:
+        """With ``name=value`` settings.  Raises SettingError for a name that there is not, or a value out of range."""
+        values: dict[str, object] = self.model_dump()
+        for assignment in assignments:
+            name, _, value = assignment.partition("=")
+            if name not in values:
+                raise SettingError(f"care has no setting {name!r}{nearest(name, values)}")
+            values[name] = value
+        try:
+            return Policy.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SettingError(f"{'.'.join(map(str, first['loc']))}={first['input']}: {first['msg']}") from None
 
     def write(self, shop: Shop) -> None:
         write_json(shop.folder / FILE, self.model_dump(exclude_defaults=True))
@@ -155,16 +169,19 @@ class Carer:
 
 def take_in_requests(shop: Shop, log: Log) -> int:
     """Copy the answered requests that the log accepted since the last call into a segment.  Returns how many."""
-    last, after = log.last_sequence, max(shop.requests_through(), log.floor)
-    rows = [r for batch in log.batches(after, last, ("request",), BATCH_RECORDS) for r in batch]
-    if rows:
-        table = pa.table(
-            {
-                "sequence": [r.sequence for r in rows],
-                "time_s": [r.time_s for r in rows],
-                "value": [json.dumps(r.value, ensure_ascii=False) for r in rows],
-            },
-            schema=REQUESTS,
-        )
+    last = log.last_sequence
+    table = requests_table(log, max(shop.requests_through(), log.floor), last)
+    if len(table):
         shop.add_requests(table, through=last)
-    return len(rows)
+    return len(table)
+
+
+def requests_table(log: Log, after: int, until: int) -> pa.Table:
+    """Answered requests of a part of the log, by the columns ``REQUESTS``."""
+    rows = [r for batch in log.batches(after, until, ("request",), BATCH_RECORDS) for r in batch]
+    columns = {
+        "sequence": [r.sequence for r in rows],
+        "time_s": [r.time_s for r in rows],
+        "value": [json.dumps(r.value, ensure_ascii=False) for r in rows],
+    }
+    return pa.table(columns, schema=REQUESTS)
