@@ -11,7 +11,6 @@ import argparse
 import http.client
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import numpy as np
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import Applier, open_engine
 from aisle.engine.embedded.log import Log
-from aisle.serve.processes import Family
+from aisle.serve.processes import running
 from aisle.simulate.catalogue import catalogue
 
 QUERIES = ("lamp", "red dress", "steel kettle", "wireless phone", "running boots", "cotton shirt")
@@ -82,40 +81,10 @@ def in_the_writer(shop: Shop, count: int, gap_s: float) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def family(shop: Shop, workers: int) -> Iterator[int]:
-    """A writer and ``workers`` readers; yields their port."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = int(listening.getsockname()[1])
-        running = Family.of(shop.folder, listening, workers, vectors=False)
-        thread = Thread(target=running.run)
-        thread.start()
-        try:
-            until = time.monotonic() + 120
-            while len(processes(port)) < workers + 1:
-                if time.monotonic() > until:
-                    raise SystemExit("the processes were not ready within 120 s")
-                time.sleep(0.2)
-            yield port
-        finally:
-            running.stop.set()
-            thread.join()
-
-
 def ask(connection: http.client.HTTPConnection, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
-
-
-def processes(port: int) -> list[dict[str, Any]]:
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        status, ready = ask(connection, "GET", "/ready")
-        connection.close()
-    except OSError:
-        return []
-    return [row for row in ready["processes"] if row["alive"] and row["generation"]] if status == 200 else []
 
 
 def in_every_reader(port: int, count: int, gap_s: float, token: str) -> dict[str, float]:
@@ -180,7 +149,8 @@ def main() -> None:
             open_engine(shop, log)
             found["built"] = {"text_s": round(time.perf_counter() - start, 1)}
         found["writer"] = in_the_writer(shop, chosen.upserts, gap_s)
-        with family(shop, 2) as port:
+        with running(shop.folder, 2, vectors=False) as address:
+            port = int(address.rpartition(":")[2])
             found["readers"] = in_every_reader(port, chosen.upserts, gap_s, "quiet")
             with searching(port, 4) as times_s:
                 found["readers_busy"] = in_every_reader(port, chosen.upserts, gap_s, "busy")

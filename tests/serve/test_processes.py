@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,38 +16,22 @@ from aisle.core.errors import AisleError, DataError
 from aisle.data.rollback import roll_back
 from aisle.data.shop import Shop
 from aisle.engine.embedded.log import Log
-from aisle.serve.processes import Family
+from aisle.serve.processes import Family, processes_at, running
 
 from .test_following import catalogue, until
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Family, str, Shop]]:
-    """A writer and two readers of a small shop, words only."""
+def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Shop]]:
+    """Address and folder of a small shop with a writer and two readers, words only."""
     shop = Shop.create(tmp_path_factory.mktemp("family") / "shop")
     shop.write_generation([catalogue("first", 50)])
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        family = Family.of(shop.folder, listening, 2, vectors=False)
-        thread = threading.Thread(target=family.run)
-        thread.start()
-        try:
-            until(lambda: len(processes(url)) == 3, 60)
-            yield family, url, shop
-        finally:
-            family.stop.set()
-            thread.join(30)
-    assert not thread.is_alive()
-    assert not Path(family.settings.meeting).exists()
+    with running(shop.folder, 2, vectors=False) as url:
+        yield url, shop
 
 
 def processes(url: str) -> list[dict[str, Any]]:
-    try:
-        answer = httpx.get(url + "/ready", timeout=5)
-    except httpx.HTTPError:
-        return []
-    rows = answer.json()["processes"] if answer.status_code == 200 else []
-    return [row for row in rows if row["alive"] and row["generation"]]
+    return [row for row in processes_at(url) if row["alive"] and row["generation"]]
 
 
 def everywhere(url: str, query: str, item_id: str) -> bool:
@@ -70,8 +53,8 @@ def upsert(url: str, item_id: str, title: str) -> dict[str, Any]:
     return written
 
 
-def test_what_a_reader_was_sent_every_reader_shows(family: tuple[Family, str, Shop]) -> None:
-    _, url, shop = family
+def test_what_a_reader_was_sent_every_reader_shows(family: tuple[str, Shop]) -> None:
+    url, shop = family
     upsert(url, "sofa", "velvet sofa")
     assert everywhere(url, "velvet", "sofa")
     refused = httpx.post(url + "/api/items", json={"items": [{"item_id": "x", "price_cents": -1}]})
@@ -89,8 +72,8 @@ def logged(shop: Shop, kind: str) -> list[dict[str, Any]]:
         return [r.value for batch in log.batches(kinds=(kind,)) for r in batch]
 
 
-def test_a_killed_reader_and_a_killed_writer_come_back(family: tuple[Family, str, Shop]) -> None:
-    running, url, _ = family
+def test_a_killed_reader_and_a_killed_writer_come_back(family: tuple[str, Shop]) -> None:
+    url, _ = family
     before = {row["name"]: row["pid"] for row in processes(url)}
     os.kill(before["reader 1"], signal.SIGKILL)
     assert httpx.get(url + "/api/search", params={"q": "lamp"}, timeout=20).status_code == 200
@@ -101,11 +84,10 @@ def test_a_killed_reader_and_a_killed_writer_come_back(family: tuple[Family, str
     assert now["reader 2"] == before["reader 2"]
     assert {now["writer"], now["reader 1"]}.isdisjoint(before.values())
     assert everywhere(url, "velvet", "chair")
-    assert running.failed == ""
 
 
-def test_all_go_over_to_a_new_catalogue_and_back(family: tuple[Family, str, Shop]) -> None:
-    _, url, shop = family
+def test_all_go_over_to_a_new_catalogue_and_back(family: tuple[str, Shop]) -> None:
+    url, shop = family
     shop.write_generation([catalogue("second", 50)], sequence=shop.log_bounds()[1])
     until(lambda: {row["generation"] for row in processes(url)} == {2}, 30)
     assert everywhere(url, "second", "p1")

@@ -22,7 +22,8 @@ class Lease:
     def __init__(self, folder: Path) -> None:
         """Raises FileNotFoundError when the folder is not there."""
         self.folder = folder
-        self._handle: int | None = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle: int | None = None
+        self._handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,9 @@ def why_skipped(record: Record) -> str | None:
     for library in record.needs:
         if find_spec(library) is None:
             return f"the library {library!r} is not installed"
+    for program in record.programs:
+        if shutil.which(program) is None:
+            return f"the program {program!r} is not installed"
     if record.gpu and not _has_gpu():
         return "it needs a GPU"
     return None

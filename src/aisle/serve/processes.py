@@ -13,12 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from threading import Event
-from time import monotonic
+from threading import Event, Thread
+from time import monotonic, sleep
+from typing import Any
 
 from aisle.core.errors import AisleError
 
@@ -29,6 +32,7 @@ MOST_STARTS = 3
 CANNOT = 2
 """Exit code of a process that has said on stderr why it cannot run."""
 STOP_S = 10.0
+READY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,49 @@ class Family:
                     os.kill(self._running[number].pid, signal.SIGKILL)
                     self._running[number].wait()
         shutil.rmtree(self.settings.meeting, ignore_errors=True)
+
+
+@contextmanager
+def running(shop: Path, workers: int, **settings: object) -> Iterator[str]:
+    """A shop's processes while the block runs, on a free port; yields the address once all of them answer.
+
+    ``settings`` as in ``Settings``.  Raises AisleError when they do not come up.
+    """
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        family, failures = Family.of(shop, listening, workers, **settings), []
+
+        def run() -> None:
+            try:
+                family.run()
+            except AisleError as error:
+                failures.append(error)
+
+        thread = Thread(target=run, name="aisle-family")
+        thread.start()
+        try:
+            until = monotonic() + READY_S
+            while sum(row["alive"] and row["generation"] > 0 for row in processes_at(address)) <= workers:
+                if failures or monotonic() > until:
+                    raise AisleError(f"the processes of {shop} did not come up; what they said stands above")
+                sleep(LOOK_S)
+            yield address
+        finally:
+            family.stop.set()
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def processes_at(address: str) -> list[dict[str, Any]]:
+    """What ``/ready`` at an address tells of the shop's processes; nothing while none answers."""
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=10) as answer:
+            rows: list[dict[str, Any]] = json.loads(answer.read())["processes"]
+    except (OSError, ValueError):
+        return []
+    return rows
 
 
 def name_of(number: int) -> str:
