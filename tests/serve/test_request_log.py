@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from aisle.engine.embedded.log import Log
 from aisle.serve.app import create_app
 from aisle.serve.live import LiveShop
-from aisle.serve.request_log import requests_of_record
+from aisle.serve.request_log import candidates_of_record, requests_of_record
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def records(shop_folder, tmp_path):
 
     folder = tmp_path / "shop"
     shutil.copytree(shop_folder, folder, ignore=shutil.ignore_patterns("log.sqlite*"))
-    live = LiveShop(folder, plan="hybrid_own").start()
+    live = LiveShop(folder, plan="hybrid_own", log_candidates=True).start()
     assert live.wait_ready(60)
     assert live.wait_settled(120)
     client = TestClient(create_app(live))
@@ -53,3 +53,17 @@ def test_a_replay_gives_the_logged_numbers(records):
         for name, column in page.lists.columns.items():
             values = [np.nan if v is None else v for v in record["columns"][name]]
             np.testing.assert_array_equal(column, np.array(values, column.dtype), err_msg=name)
+
+
+def test_the_numbers_of_all_candidates_come_back(records):
+    _, logged, funnel = records
+    for record in logged:
+        found = candidates_of_record(record)
+        page = funnel.serve(requests_of_record(record), strict=True)
+        assert len(found.item) > len(record["item"])
+        np.testing.assert_array_equal(found.item, page.candidates.item)
+        assert found.columns.keys() == page.candidates.columns.keys()
+        for name, column in page.candidates.columns.items():
+            np.testing.assert_array_equal(found[name], column, err_msg=name)
+            assert found[name].dtype == column.dtype
+    assert candidates_of_record({}) is None

@@ -39,6 +39,7 @@ class Page:
     coverage        share of the plan's stages that ran, 0 to 1
     trace           every stage with its time
     cursor          what leads to the next part of the same list, "" at its end
+    candidates      every ranked candidate of each request with all its columns, best first; None where none was kept
     """
 
     lists: ItemLists
@@ -51,6 +52,7 @@ class Page:
     coverage: float
     trace: Sequence[StageTrace]
     cursor: Sequence[str]
+    candidates: ItemLists | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,6 +70,7 @@ def assemble(
         coverage=len(ran) / len(trace) if trace else 1.0,
         trace=trace,
         cursor=cursors,
+        candidates=prefix,
     )
 
 
