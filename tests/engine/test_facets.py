@@ -3,9 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aisle.core.filters import And, In, Range, without
+from aisle.core.filters import And, In, Range, Sort, without
+from aisle.core.requests import Requests
+from aisle.data.items import ItemTable
+from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
 from aisle.engine.embedded.filters import Fields, compile_filters
+
+from .conftest import generated, table
 
 FIELDS = ["category", "brand", "colour", "price_cents", "rating", "weight"]
 FILTERS = [
@@ -91,3 +96,38 @@ def test_usual_prices_get_five_to_eight_round_buckets():
     buckets = round_buckets(np.random.default_rng(0).integers(500, 9000, 400).astype(float))
     assert buckets[1] == (2000.0, 3999.0)
     assert 5 <= len(buckets) <= 8
+
+
+def test_counts_follow_changes_as_if_made_anew(items):
+    rng = np.random.default_rng(4)
+    columns = Columns(items)
+    filter, names = FILTERS[2], ["category", "brand", "colour", "price_cents", "rating", "weight"]
+    sorts = [None, Sort("price_cents"), Sort("brand", descending=True)]
+    for step in range(4):
+        changed = generated(12, seed=50 + step)
+        for n, record in enumerate(changed):
+            record["item_id"] = f"SKU-{rng.integers(0, 1500)}x{n}" if n < 3 else f"SKU-{n * 100 + step}"
+        items = items.upserted(table(changed).table).deleted([f"SKU-{step + 7}"])
+        rows = items.rows_of([r["item_id"] for r in changed])
+        columns, fresh = (
+            columns.followed(items, rows),
+            Columns(ItemTable.from_table(items.table).hidden(items.tombstones)),
+        )
+        requests = columns.compile(Requests.make(["", ""], filters=[None, filter]))
+        anew = fresh.compile(requests)
+        for q in range(2):
+            np.testing.assert_array_equal(requests.masks().of(q), anew.masks().of(q))
+        match = [None, rng.random(items.num_rows) < 0.5]
+        assert columns.facets(requests, match, names) == fresh.facets(anew, match, names)
+        every = rng.permutation(items.num_rows).astype(np.int32)
+        for sort in sorts:
+            np.testing.assert_array_equal(columns.order(every, sort), fresh.order(every, sort))
+
+
+def test_values_are_found_by_how_a_word_of_them_begins(fields):
+    counter = FacetCounter(fields)
+    found = counter.values_like(None, None, "category", ["lam", "kettle"])["values"]
+    assert {v["value"] for v in found} >= {"Home > lamps", "Home > kettles"}
+    assert all("lamp" in v["value"] or "kettle" in v["value"] for v in found)
+    every = {v["value"]: v["count"] for v in counter.count(None, None, ["category"])["category"]["values"]}
+    assert all(every.get(v["value"], v["count"]) == v["count"] for v in found)

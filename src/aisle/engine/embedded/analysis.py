@@ -179,6 +179,11 @@ def analyser(language: str) -> Analyser:
     return Analyser(language)
 
 
+def unfolded(text: str) -> str:
+    """A text in lower case without accents, one blank between words."""
+    return " ".join(_FOLDED.analyze(text))
+
+
 def is_pair(word: str) -> bool:
     """Whether a word is a pair of neighbouring CJK characters."""
     return len(word) == 2 and _CJK_RUN.fullmatch(word) is not None
@@ -199,3 +204,6 @@ def _pairs(run: re.Match[str]) -> str:
     if len(text) == 1:
         return f" {text} "
     return f" {' '.join(text[n : n + 2] for n in range(len(text) - 1))} "
+
+
+_FOLDED = _chain().build()

@@ -10,27 +10,29 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from aisle.core.filters import Sort
 from aisle.core.lists import Array, mask_of_size
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
 from aisle.engine.embedded.facets import FacetCounter
 from aisle.engine.embedded.filters import Fields, compile_filters
+from aisle.engine.embedded.orders import Order
+
+POPULAR = Sort("rating_count", descending=True)
+"""The engine's own order: most reviewed first, unknown last."""
 
 
 class Columns:
     """What a request compiles, counts and sorts by.  Everything is made when first asked for."""
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, fields: Fields | None = None, orders: dict[Sort, Order] | None = None) -> None:
         self.items = items
-        self._fields = Fields(items)
-        self._ranks: dict[str, Array] = {}
+        self._fields = fields or Fields(items)
+        self._orders = {} if orders is None else orders
 
     def followed(self, items: Items, rows: Array) -> Columns:
-        """The same for a catalogue in which these rows are new or different."""
-        return Columns(items)
+        """The same for a catalogue in which these rows are new or different; what was made of other columns is kept."""
+        return Columns(items, self._fields.followed(items), dict(self._orders))
 
     def compile(self, requests: Requests) -> Requests:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
@@ -56,33 +58,18 @@ class Columns:
 
         Raises SettingError for a field that no item has.
         """
-        if sort is None:
-            return rows[np.lexsort((rows, -self._popularity[rows]))]
-        if sort.field not in self._ranks:
-            self._ranks[sort.field] = self._rank(sort.field)
-        key = self._ranks[sort.field][rows]
-        # A missing value is NaN, and NaN sorts last either way.
-        return rows[np.lexsort((rows, -key if sort.descending else key))]
+        sort = sort or POPULAR
+        known, column = self._orders.get(sort), self._sort_column(sort.field)
+        order = Order.of(column, sort.descending) if known is None else known.followed(column)
+        self._orders[sort] = order
+        return order.sorted(rows)
 
     @cached_property
     def _counter(self) -> FacetCounter:
         return FacetCounter(self._fields)
 
-    @cached_property
-    def _popularity(self) -> Array:
-        count: Array = np.nan_to_num(self.items.number("rating_count"))
-        return count
-
-    def _rank(self, field: str) -> Array:
+    def _sort_column(self, field: str) -> Array:
         """float64[I] that orders as the field does, NaN where missing; a text by its first label, in any case."""
         if field == "active" or self._fields.is_numeric(field):
             return self._fields.number(field)
-        codes, labels = self._fields.codes(field)
-        in_order = sorted(range(len(labels)), key=lambda code: labels[code].casefold())
-        rank = np.empty(len(labels))
-        rank[np.array(in_order, np.int64)] = np.arange(len(labels))
-        out = np.full(len(codes), np.nan)
-        first = codes.splits[:-1]
-        some = np.diff(codes.splits) > 0
-        out[some] = rank[codes.values[first[some]]]
-        return out
+        return self._fields.ranks(field)

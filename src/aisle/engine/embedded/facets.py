@@ -1,23 +1,35 @@
 """Facet counts over match set and filter: products, not variants; each facet without its own selection.
 
-Legend: I items, N codes of one field, V labels of one field, P (group, label) pairs.
+Legend: I items, N chosen rows, V labels of one field, B buckets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
+from aisle.engine.embedded import facets_kernels as kernels
+from aisle.engine.embedded.analysis import unfolded
+from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.filters import Fields, stored
 
 MOST_VALUES = 50
 MOST_BUCKETS = 8
 REMEMBERED = 256
+SAMPLED = 2048
+"""Values that are looked at for the width of buckets."""
+
+
+class Rows(NamedTuple):
+    """int32 rows that are counted: those that are their product alone, and variants, product by product."""
+
+    alone: Array
+    variants: Array
 
 
 class FacetCounter:
@@ -26,80 +38,102 @@ class FacetCounter:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
-        self._group = fields.items.group()
-        self._num_groups = int(self._group.max(initial=-1)) + 1
-        # Without variants every row is a product of its own, and nothing needs to be made unique.
-        self._has_variants = self._num_groups < len(self._group)
 
     def count(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Mapping[str, Any]:
-        """Field -> ``{"kind": "values", "values": [...]}`` or ``{"kind": "range", "low", "high", "buckets"}``.
+        """Field -> ``{"kind": "values", "values": [...]}`` or ``{"kind": "range", "low", "high", "unit", "buckets"}``.
 
         ``match`` is bool[I], or None for every row.  Raises SettingError for a field that no item has.
         """
         if match is not None:
-            return {name: self._one(filter, match, name) for name in names}
+            return self._counted(filter, match, names)
         # The facets of a whole catalogue or department page are its dearest, and asked for again and again.
         if len(self._of_all) >= REMEMBERED:
             self._of_all.clear()
-        for name in names:
-            if (filter, name) not in self._of_all:
-                self._of_all[filter, name] = self._one(filter, None, name)
+        missing = [name for name in names if (filter, name) not in self._of_all]
+        self._of_all |= {(filter, name): facet for name, facet in self._counted(filter, None, missing).items()}
         return {name: self._of_all[filter, name] for name in names}
-
-    def _one(self, filter: Filter | None, match: Array | None, name: str) -> Mapping[str, Any]:
-        numeric = self._fields.is_numeric(name)
-        allowed = self._fields.bitmap(without(filter, name))
-        rows_I = allowed if match is None else allowed & match
-        return self._ranges(name, rows_I) if numeric else self._values(name, rows_I, selected(filter, name))
 
     def num_groups(self, rows_I: Array) -> int:
         """Products among these rows."""
-        return len(np.unique(self._group[rows_I])) if self._has_variants else int(rows_I.sum())
+        chosen = self._rows(rows_I)
+        return len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
 
-    def _values(self, field: str, rows_I: Array, chosen: Sequence[object]) -> dict[str, Any]:
-        codes, labels = self._fields.codes(field)
-        rows = np.flatnonzero(rows_I)
-        if 4 * len(rows) < len(rows_I):
-            some = codes.take(rows)
-            code, group = some.values, np.repeat(self._group[rows], np.diff(some.splits))
+    def values_like(
+        self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """A facet of values, kept to those with a word that begins as one of the texts (folded) does."""
+        labels = self._fields.codes(name)[1]
+        wanted = [n for n, label in enumerate(labels) if _begins(label, texts)]
+        rows_I = self._allowed(filter, match, name)
+        count_V = self._count(name, self._rows(rows_I))
+        shown = sorted((n for n in wanted if count_V[n]), key=lambda n: (-count_V[n], n))[:MOST_VALUES]
+        return {"kind": "values", "values": [{"value": labels[n], "count": int(count_V[n])} for n in shown]}
+
+    def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> dict[str, Any]:
+        rows: dict[Filter | None, Rows] = {}
+        out = {}
+        for name in names:
+            others = without(filter, name)
+            if others not in rows:
+                rows[others] = self._rows(self._allowed(filter, match, name))
+            numeric = self._fields.is_numeric(name)
+            out[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
+        return out
+
+    def _allowed(self, filter: Filter | None, match: Array | None, name: str) -> Array:
+        allowed = self._fields.bitmap(without(filter, name))
+        return allowed if match is None else allowed & match
+
+    def _rows(self, rows_I: Array) -> Rows:
+        groups = self._fields.groups
+        alone = np.flatnonzero(rows_I & groups.alone).astype(np.int32)
+        return Rows(frozen(alone), frozen(groups.variants[rows_I[groups.variants]]))
+
+    def _count(self, name: str, rows: Rows) -> Array:
+        """int64[V]: products that have each label."""
+        codes, labels = self._fields.codes(name)
+        single, group_I = self._fields.single(name), self._fields.groups.number
+        if single is not None:
+            count_V: Array = kernels.count_single(*rows, group_I, single, len(labels))
         else:
-            owner_N = self._fields.owner(field)
-            inside = rows_I[owner_N]
-            code, group = codes.values[inside], self._group[owner_N[inside]]
-        count_V = np.bincount(self._unique(group, code, len(labels)), minlength=len(labels))
-        best = np.lexsort((np.arange(len(labels)), -count_V))[:MOST_VALUES]
-        shown = [int(v) for v in best if count_V[v]]
-        shown += [v for v in self._fields.codes_of(field, chosen) if v not in shown]
+            where = (frozen(codes.values), frozen(codes.splits))
+            count_V = kernels.count_several(*rows, group_I, *where, len(labels))
+        return count_V
+
+    def _values(self, name: str, rows: Rows, filter: Filter | None) -> dict[str, Any]:
+        labels, count_V = self._fields.codes(name)[1], self._count(name, rows)
+        # Most products first, then by label; one number for both, so that few of many labels are picked quickly.
+        key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
+        some = (
+            np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
+        )
+        shown = [int(v) for v in some[np.argsort(-key_V[some])] if count_V[v]]
+        shown += [v for v in self._fields.codes_of(name, selected(filter, name)) if v not in shown]
         return {"kind": "values", "values": [{"value": labels[v], "count": int(count_V[v])} for v in shown]}
 
-    def _ranges(self, field: str, rows_I: Array) -> dict[str, Any]:
-        column = self._fields.number(field)
-        inside = np.flatnonzero(rows_I & ~np.isnan(column))
-        value = column[inside]
-        if not len(value):
-            return {"kind": "range", "low": None, "high": None, "buckets": []}
-        group = self._group[inside]
-        buckets = []
-        for low, high in round_buckets(value):
-            there = (value >= stored(field, low)) & (value <= stored(field, high))
-            buckets.append({"low": low, "high": high, "count": self._num_distinct(group[there])})
-        return {"kind": "range", "low": float(value.min()), "high": float(value.max()), "buckets": buckets}
+    def _ranges(self, name: str, rows: Rows) -> dict[str, Any]:
+        column, unit = frozen(self._fields.number(name)), self._fields.items.unit(name)
+        low, high, whole = kernels.extent(rows.alone, column, np.inf, -np.inf)
+        low, high, also = kernels.extent(rows.variants, column, low, high)
+        if low > high:
+            return {"kind": "range", "low": None, "high": None, "unit": unit, "buckets": []}
+        edges = bucket_edges(low, high, _sample(rows, column), whole and also)
+        ends = (np.array([stored(name, edge[n]) for edge in edges]) for n in (0, 1))
+        count_B = kernels.count_ranges(*rows, self._fields.groups.number, column, *map(frozen, ends))
+        buckets = [{"low": a, "high": b, "count": int(n)} for (a, b), n in zip(edges, count_B, strict=True)]
+        return {"kind": "range", "low": low, "high": high, "unit": unit, "buckets": buckets}
 
-    def _num_distinct(self, group: Array) -> int:
-        return len(np.unique(group)) if self._has_variants else len(group)
 
-    def _unique(self, group: Array, label: Array, num_labels: int) -> Array:
-        """int64[P]: the label of every distinct (group, label) pair."""
-        if not self._has_variants:
-            return label
-        # A flag for each possible pair is quicker than sorting, as long as there are not many more than pairs.
-        size = self._num_groups * num_labels
-        pair = group.astype(np.int64) * num_labels + label
-        if size <= 256 * len(pair):
-            seen = np.zeros(size, bool)
-            seen[pair] = True
-            return np.flatnonzero(seen) % num_labels
-        return np.unique(pair) % num_labels
+def _sample(rows: Rows, column: Array) -> Array:
+    """At most SAMPLED values of the rows, evenly picked."""
+    step = max(1, (len(rows.alone) + len(rows.variants)) // SAMPLED)
+    some = column[np.concatenate([rows.alone[::step], rows.variants[::step]])]
+    some = some[~np.isnan(some)]
+    if len(some):
+        return some
+    # Hardly any row has a value.
+    every = column[np.concatenate(rows)]
+    return every[~np.isnan(every)]
 
 
 def selected(filter: Filter | None, field: str) -> tuple[object, ...]:
@@ -108,14 +142,18 @@ def selected(filter: Filter | None, field: str) -> tuple[object, ...]:
 
 
 def round_buckets(value: Array) -> list[tuple[float, float]]:
-    """Some 5 to 8 (low, high) at round numbers that cover the values, both ends included as in a ``Range``.
-
-    Whole numbers end one below the next bucket (1000 to 1999).  The step follows the 2nd to 98th percentile, so that
-    one outlier does not put all products into one bucket; the outer buckets take the tails.
-    """
-    least, most = float(value.min()), float(value.max())
+    """``bucket_edges`` of these values, all of them looked at."""
     whole = bool(np.all(value == np.floor(value)))
-    low, high = (float(v) for v in np.percentile(value, [2, 98]))
+    return bucket_edges(float(value.min()), float(value.max()), value, whole)
+
+
+def bucket_edges(least: float, most: float, some: Array, whole: bool) -> list[tuple[float, float]]:
+    """Some 5 to 8 (low, high) at round numbers that cover least to most, both ends included as in a ``Range``.
+
+    ``whole`` numbers end one below the next bucket (1000 to 1999).  The step follows the 2nd to 98th percentile of
+    ``some`` of the values, so that one outlier does not put all products into one bucket; the outer buckets take the tails.
+    """
+    low, high = (float(v) for v in np.percentile(some, [2, 98]))
     if high <= low:
         low, high = least, most
     if high <= low:
@@ -135,3 +173,8 @@ def _step(low: float, high: float, least: float) -> float:
     steps = [r * p for p in (power, 10 * power) for r in (1.0, 2.0, 2.5, 5.0)]
     steps = [max(s, least) for s in steps if not least or max(s, least) == round(max(s, least))]
     return next(s for s in steps if ceil(high / s) - floor(low / s) <= MOST_BUCKETS)
+
+
+def _begins(label: str, texts: Sequence[str]) -> bool:
+    words = f" {unfolded(label)}"
+    return any(f" {text}" in words for text in texts)

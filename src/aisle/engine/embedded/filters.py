@@ -1,11 +1,12 @@
 """Filters to bitmaps over catalogue rows.
 
-Legend: I items, M distinct filters, Q requests.
+Legend: I items, M distinct filters, Q requests, G groups (products).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,10 @@ from aisle.core.lists import Array, Ragged
 from aisle.core.requests import RowMasks
 from aisle.core.shop import Items
 from aisle.data.units import converted, stored_unit
+from aisle.engine.embedded import facets_kernels as kernels
+from aisle.engine.embedded.compiled import frozen
 
+T = TypeVar("T")
 _NUMERIC = {c.name for c in CATALOGUE if c.dtype.startswith(("int", "float"))}
 _FLOAT32 = {c.name for c in CATALOGUE if c.dtype == "float32"}
 _TEXT = {c.name for c in CATALOGUE if c.dtype in ("string", "list<string>")}
@@ -27,16 +31,46 @@ REMEMBERED = 64
 _TRUE, _FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
 
 
-class Fields:
-    """Columns of one catalogue as filters and facets read them, each made once."""
+class Groups:
+    """Which rows are variants of one product.
 
-    def __init__(self, items: Items) -> None:
+    number    int32[I] product of each row
+    alone     bool[I] products of one row
+    variants  int32 rows of all others, product by product
+    """
+
+    def __init__(self, number: Array) -> None:
+        self.number = frozen(number.astype(np.int32))
+        size_G = np.bincount(number) if len(number) else np.zeros(0, np.int64)
+        self.alone = size_G[number] == 1
+        several = frozen(np.flatnonzero(~self.alone).astype(np.int32))
+        self.variants = kernels.by_group(several, self.number, len(size_G))
+
+
+class Fields:
+    """Columns of one catalogue as filters and facets read them, each made once, and again only when it changed."""
+
+    def __init__(self, items: Items, made: dict[tuple[str, str], tuple[object, Any]] | None = None) -> None:
         self.items = items
-        self._numbers: dict[str, Array] = {}
-        self._labels: dict[str, dict[str, list[int]]] = {}
-        self._owners: dict[str, Array] = {}
-        self._numeric: dict[str, bool] = {}
+        self._made = {} if made is None else made
         self._bitmaps: dict[Filter | None, Array] = {}
+
+    def followed(self, items: Items) -> Fields:
+        """The same over a catalogue that changed; what was made of a column that did not is kept."""
+        return Fields(items, dict(self._made))
+
+    def _of(self, what: str, field: str, source: object, make: Callable[[], T]) -> T:
+        """What was made of a column, as long as the column is the very same object."""
+        known = self._made.get((what, field))
+        if known is None or known[0] is not source:
+            known = self._made[what, field] = (source, make())
+        made: T = known[1]
+        return made
+
+    @property
+    def groups(self) -> Groups:
+        number = self.items.group()
+        return self._of("groups", "", number, lambda: Groups(number))
 
     def bitmap(self, filter: Filter | None) -> Array:
         """bool[I]: live rows for which the filter holds; remembered, so never to be written to."""
@@ -55,11 +89,13 @@ class Fields:
             return True
         if field in _TEXT:
             return False
-        if field not in self._numeric:
-            self.check(field)
-            numbers = int((~np.isnan(self.number(field))).sum())
-            self._numeric[field] = numbers > 0 and 2 * numbers >= self._num_filled(field)
-        return self._numeric[field]
+        # Decided once: a few changed items do not make a number of a text.
+        return self._of("numeric", field, None, lambda: self._looks_numeric(field))
+
+    def _looks_numeric(self, field: str) -> bool:
+        self.check(field)
+        numbers = int((~np.isnan(self.number(field))).sum())
+        return numbers > 0 and 2 * numbers >= self._num_filled(field)
 
     def check(self, field: str) -> None:
         """Raises SettingError naming the nearest field when no item has this one."""
@@ -70,28 +106,32 @@ class Fields:
 
     def number(self, field: str) -> Array:
         """float64[I], NaN where missing."""
-        if field not in self._numbers:
-            self._numbers[field] = self.items.number(field)
-        return self._numbers[field]
+        return self.items.number(field)
 
     def codes(self, field: str) -> tuple[Ragged, list[str]]:
         """int32 codes of every row, and their labels."""
         return self.items.codes(field)
 
+    def single(self, field: str) -> Array | None:
+        """int32[I]: each row's one code, -1 for none; None for a field of which some row has several."""
+        codes = self.codes(field)[0]
+        return self._of("single", field, codes, lambda: _single(codes))
+
     def owner(self, field: str) -> Array:
         """int64[N]: the row of each code."""
-        if field not in self._owners:
-            self._owners[field] = self.codes(field)[0].owner
-        return self._owners[field]
+        codes = self.codes(field)[0]
+        return self._of("owner", field, codes, lambda: codes.owner)
 
     def codes_of(self, field: str, values: Iterable[object]) -> list[int]:
         """Codes whose label is one of the values, in any case."""
-        if field not in self._labels:
-            table: dict[str, list[int]] = {}
-            for code, label in enumerate(self.codes(field)[1]):
-                table.setdefault(folded(field, label), []).append(code)
-            self._labels[field] = table
-        return [code for value in values for code in self._labels[field].get(folded(field, value), ())]
+        labels = self.codes(field)[1]
+        table = self._of("labels", field, labels, lambda: _by_label(field, labels))
+        return [code for value in values for code in table.get(folded(field, value), ())]
+
+    def ranks(self, field: str) -> Array:
+        """float64[I] that orders as a text field does: by its first label, in any case; NaN where missing."""
+        codes, labels = self.codes(field)
+        return self._of("ranks", field, codes, lambda: _ranks(codes, labels))
 
     def _num_filled(self, field: str) -> int:
         return int((np.diff(self.codes(field)[0].splits) > 0).sum())
@@ -99,6 +139,31 @@ class Fields:
     def _names(self) -> list[str]:
         attributes = getattr(self.items, "attribute_names", None)
         return sorted({*_NUMERIC, *_TEXT, "active", *self.items.facet_fields(), *(attributes() if attributes else ())})
+
+
+def _single(codes: Ragged) -> Array | None:
+    count = np.diff(codes.splits)
+    if count.max(initial=0) > 1:
+        return None
+    out = np.full(len(codes), -1, np.int32)
+    out[count == 1] = codes.values
+    return frozen(out)
+
+
+def _ranks(codes: Ragged, labels: Sequence[str]) -> Array:
+    rank_V = np.empty(len(labels))
+    rank_V[sorted(range(len(labels)), key=lambda code: labels[code].casefold())] = np.arange(len(labels))
+    out = np.full(len(codes), np.nan)
+    some = np.diff(codes.splits) > 0
+    out[some] = rank_V[codes.values[codes.splits[:-1][some]]]
+    return out
+
+
+def _by_label(field: str, labels: Sequence[str]) -> dict[str, list[int]]:
+    table: dict[str, list[int]] = {}
+    for code, label in enumerate(labels):
+        table.setdefault(folded(field, label), []).append(code)
+    return table
 
 
 def folded(field: str, value: object) -> str:
