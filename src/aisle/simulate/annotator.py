@@ -10,11 +10,10 @@ import pyarrow as pa
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.data.schema import JUDGMENTS
+from aisle.simulate.grades import GAINS
 from aisle.simulate.lexical import best
 from aisle.simulate.queries import Query
 from aisle.simulate.world import World
-
-GAINS = {0: 0.0, 1: 1.0, 2: 3.0, 3: 7.0}
 
 CONFUSION = np.array(
     [
@@ -53,7 +52,7 @@ def annotate(
         pool = _pool(world, query, depth, rng)
         true = world.grades(query, pool)
         rows.append(pool)
-        grades.append((rng.random(len(pool))[:, None] >= cumulative[true]).sum(axis=1))
+        grades.append((rng.random(len(pool))[:, None] >= cumulative[true - 1]).sum(axis=1) + 1)
     ids = world.items["item_id"].combine_chunks()
     table = pa.table(
         {

@@ -67,5 +67,5 @@ def checked(settings: dict[str, float]) -> Knobs:
     known = premises()
     for name in settings:
         if name not in known:
-            raise UnknownName(f"there is no knob {name!r}; {nearest(name, known)}")
+            raise UnknownName(f"there is no knob {name!r}{nearest(name, known)}")
     return Knobs(**settings)

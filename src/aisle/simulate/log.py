@@ -223,7 +223,7 @@ class _Town:
         grade_VK = np.zeros(item.shape, np.float32)
         for q in np.unique(query[query >= 0]):
             visits = query == q
-            grade_VK[visits] = world.grades(self.asked[q], item[visits].ravel()).reshape(-1, item.shape[1])
+            grade_VK[visits] = world.grades(self.asked[q], item[visits].ravel()).reshape(-1, item.shape[1]) - 1
         who = user[:, None]
         match = self.shoppers
         taste = match.leaf[who, world.truth.leaf[item]] + match.colour[who, self.colour[item]]

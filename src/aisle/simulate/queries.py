@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from aisle.core.errors import SettingError
+from aisle.simulate.intent import Intent, Want
 from aisle.simulate.sellers import misspelt
 from aisle.simulate.taxonomy import KINDS, LEAVES, TEXTS, Leaf
-from aisle.simulate.truth import Intent, Truth, Want
+from aisle.simulate.truth import Truth
 
 if TYPE_CHECKING:
     from aisle.simulate.world import World
@@ -49,7 +50,7 @@ class Query(NamedTuple):
 def queries(world: World, n: int = 300, seed: int = 0) -> list[Query]:
     """n queries of different text; the first m of n are the same for every n >= m.
 
-    Each is made for an item of the world, so that each has an item of grade 3.
+    Each is made for an item of the world, so that each has an item of grade 4.
     Raises SettingError when the world is too small for n different texts.
     """
     words = Random(world.seed * 1_000_003 + seed * 7919 + 11)

@@ -19,15 +19,17 @@ import pyarrow as pa
 from aisle.core.env import Progress, silent
 from aisle.core.lists import Array
 from aisle.simulate.catalogue import make_items
-from aisle.simulate.knobs import Knobs
+from aisle.simulate.grades import Steps, Verdicts, judge, steps
+from aisle.simulate.knobs import Knobs, checked
 from aisle.simulate.lexical import Bm25
 from aisle.simulate.queries import Query, queries
 from aisle.simulate.truth import Truth
+from aisle.simulate.worlds import name_of
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop
 
-RULES = 1
+RULES = 2
 """Raised whenever queries, grades, judgments or logs of an unchanged catalogue come out differently."""
 
 NUM_QUERIES = 300
@@ -46,10 +48,10 @@ class World:
     @classmethod
     def make(cls, items: int = 2500, seed: int = 0, **knobs: float) -> World:
         """The world of a seed.  Raises SettingError for a knob outside [0, 1] or fewer than one item."""
-        settings = Knobs(**knobs)
+        settings = checked(knobs)
         table, truth = make_items(items, seed, settings)
         name = hashlib.sha256(f"{RULES} {digest(table)} {json.dumps(asdict(settings))}".encode()).hexdigest()
-        return cls(table, truth, settings, seed, f"small{RULES}-{name[:12]}")
+        return cls(table, truth, settings, seed, f"{name_of(settings)}@{RULES}-{name[:12]}")
 
     @property
     def num_items(self) -> int:
@@ -72,8 +74,16 @@ class World:
         return queries(self, n, seed)
 
     def grades(self, query: Query, rows: Array | None = None) -> Array:
-        """int8[N]: true grades 0 to 3 of these rows, all items when None."""
-        return self.truth.grades(query.intent, rows)
+        """int8[N]: true grades 1 to 4 of these rows, all items when None."""
+        return self.verdicts(query, rows).grade
+
+    def verdicts(self, query: Query, rows: Array | None = None) -> Verdicts:
+        """What the rule table says step by step of these rows, all items when None."""
+        return judge(self.truth, query.intent, rows)
+
+    def steps(self, query: Query, row: int) -> Steps:
+        """The reasons of one grade in words."""
+        return steps(self.truth, query.intent, row)
 
 
 def digest(table: pa.Table) -> str:
