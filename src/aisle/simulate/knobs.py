@@ -43,6 +43,27 @@ class Knobs:
     taste: float = knob(
         1.0, null=0.0, adverse=1.0, says="how personal clicks are; the shelves a shopper visits are always personal"
     )
+    interests: float = knob(0.5, null=0.0, adverse=1.0, says="how many interests a shopper has; 0: one")
+    changes: float = knob(
+        0.5,
+        null=0.0,
+        adverse=1.0,
+        says="how often an interest gives way to another at once, and how far it turns; 0: never",
+    )
+    newcomers: float = knob(0.5, null=0.0, adverse=1.0, says="shoppers whose first visit falls inside the log")
+    difference: float = knob(0.5, null=0.0, adverse=1.0, says="how far shoppers differ in patience and thrift")
+    substitution: float = knob(
+        0.5, null=0.0, adverse=1.0, says="how much items of one page that are alike take from each other"
+    )
+    variety: float = knob(
+        0.5, null=0.0, adverse=1.0, says="how much the mixture on a page draws some shoppers and puts off others"
+    )
+    fatigue: float = knob(0.5, null=0.0, adverse=1.0, says="how much an item loses that was shown before")
+    picture: float = knob(0.5, null=0.0, adverse=1.0, says="how much a picture draws the eye and the click")
+    together: float = knob(
+        0.5, null=0.0, adverse=1.0, says="how much an item gains that goes with what was clicked before"
+    )
+    loyalty: float = knob(0.5, null=0.0, adverse=1.0, says="how much the next visit depends on how the last ones went")
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
