@@ -17,25 +17,15 @@ from aisle.data.schema import CATALOGUE
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.pictures import ADDRESS
 from aisle.simulate.sellers import Product, describe, title
-from aisle.simulate.taxonomy import (
-    BRAND_HEADS,
-    BRAND_TAILS,
-    CODE,
-    KINDS,
-    LEAVES,
-    TEXTS,
-    USES,
-    numbers_of,
-    uses_of,
-    values_of,
-)
+from aisle.simulate.taxonomy import CODE, KINDS, LEAVES, TEXTS, numbers_of, values_of
 from aisle.simulate.truth import Truth
+from aisle.simulate.wording import BRAND_HEADS, BRAND_TAILS, USES, uses_of
 
 START_S = 1_735_689_600.0
 """The virtual now of a catalogue: 1 January 2025; logs begin here."""
 
 DAY_S = 86_400.0
-NUM_BRANDS = 120
+NUM_BRANDS = 156
 NUM_MERCHANTS = 40
 TIER_FACTOR = np.array([0.65, 1.0, 1.75])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from aisle.simulate.taxonomy import ABBREVIATIONS, ADJECTIVES, CLOSINGS, FILLERS, OPENINGS, USES, Leaf
+from aisle.simulate.taxonomy import Leaf
+from aisle.simulate.wording import ABBREVIATIONS, ADJECTIVES, CLOSINGS, FILLERS, OPENINGS, USES
 
 Entry = dict[str, str | float | None]
 SILENT_IN_TITLES = ("plain", "conventional", "regular fit")
