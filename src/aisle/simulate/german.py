@@ -223,3 +223,6 @@ LOOKS = {
 OPENINGS = ("unser Modell {noun} von {brand}", "{brand} {noun}", "{noun} von {brand}: {adjective}",
             "{noun}: {adjective} und {second}")  # fmt: skip
 CLOSINGS = ("bei Kunden beliebt", "eigenes Design", "pflegeleicht", "in Recyclingkarton verschickt")
+
+UNDER = ("unter", "bis", "maximal")
+"""How shoppers name a highest price."""

@@ -24,6 +24,7 @@ from aisle.simulate.knobs import Knobs, checked
 from aisle.simulate.lexical import Bm25
 from aisle.simulate.queries import Query, queries
 from aisle.simulate.truth import Truth
+from aisle.simulate.utility import felt_grades, uses_utility
 from aisle.simulate.worlds import name_of
 
 if TYPE_CHECKING:
@@ -70,11 +71,18 @@ class World:
         popularity: Array = (reviews / max(reviews.max(), 1.0)).astype(np.float32)
         return popularity
 
-    def queries(self, n: int = NUM_QUERIES, seed: int = 0) -> list[Query]:
-        return queries(self, n, seed)
+    def queries(self, n: int = NUM_QUERIES, seed: int = 0, day: float = 0.0) -> list[Query]:
+        """n queries of different text, in the words of a day; see ``queries.traffic`` for how often each is asked."""
+        return queries(self, n, seed, day)
 
     def grades(self, query: Query, rows: Array | None = None) -> Array:
-        """int8[N]: true grades 1 to 4 of these rows, all items when None."""
+        """int8[N]: true grades 1 to 4 of these rows, all items when None.
+
+        By the rule table; for a share ``utility`` of the queries by a latent utility, which no rule explains.
+        """
+        if uses_utility(query.text, self.knobs.utility):
+            rows = np.arange(self.num_items) if rows is None else rows
+            return felt_grades(self.truth, query.intent, rows, query.text)
         return self.verdicts(query, rows).grade
 
     def verdicts(self, query: Query, rows: Array | None = None) -> Verdicts:
