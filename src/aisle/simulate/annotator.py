@@ -17,10 +17,10 @@ from aisle.simulate.world import World
 
 CONFUSION = np.array(
     [
-        [0.94, 0.05, 0.01, 0.00],
-        [0.10, 0.78, 0.11, 0.01],
-        [0.02, 0.11, 0.77, 0.10],
-        [0.01, 0.03, 0.13, 0.83],
+        [0.92, 0.06, 0.02, 0.00],
+        [0.12, 0.70, 0.16, 0.02],
+        [0.03, 0.15, 0.66, 0.16],
+        [0.01, 0.04, 0.15, 0.80],
     ]
 )
 """float64[4, 4]: row = true grade, column = probability of the grade that is written down, at noise 1."""

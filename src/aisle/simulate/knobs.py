@@ -36,12 +36,26 @@ class Knobs:
     missing: float = knob(
         0.08, null=0.0, adverse=0.5, says="share of attributes that a seller leaves out of the attribute list"
     )
-    noise: float = knob(1.0, null=0.0, adverse=1.0, says="errors of the annotator, by the full confusion matrix at 1")
+    wrong: float = knob(
+        0.03,
+        null=0.0,
+        adverse=0.25,
+        says="share of attributes that a seller gets wrong in the list, half also in the text",
+    )
+    german: float = knob(0.05, null=0.0, adverse=0.3, says="share of sellers who write in the second language (German)")
+    tail: float = knob(
+        0.9,
+        null=0.0,
+        adverse=1.0,
+        says="how uneven demand is: a power law of exponent 1 + 1 / tail; 0: all items alike",
+    )
+    turnover: float = knob(0.05, null=0.0, adverse=0.5, says="share of items that come, and that go, in four weeks")
+    noise: float = knob(0.7, null=0.0, adverse=1.0, says="errors of the annotator, by the full confusion matrix at 1")
     utility: float = knob(
         0.0, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"
     )
     taste: float = knob(
-        1.0, null=0.0, adverse=1.0, says="how personal clicks are; the shelves a shopper visits are always personal"
+        0.7, null=0.0, adverse=1.0, says="how personal clicks are; the shelves a shopper visits are always personal"
     )
     interests: float = knob(0.5, null=0.0, adverse=1.0, says="how many interests a shopper has; 0: one")
     changes: float = knob(

@@ -62,8 +62,11 @@ def _parse(text: str) -> dict[str, tuple[str, ...]]:
 
 OTHER_NAMES = _parse(_OTHER_NAMES)
 
-_DERIVED = {"wool": "woollen", "wood": "wooden", "striped": "stripes", "dotted": "dots", "checked": "checks",
-            "floral": "flower", "oak": "oaken", "leather": "leathery", "kids": "kid", "rustic": "rustical", "velvet": "velvety", "toddlers": "toddler", "pine": "pinewood"}  # fmt: skip
+_DERIVED = {
+    "wool": "woollen", "wood": "wooden", "striped": "stripes", "dotted": "dots", "checked": "checks", "floral": "flower",
+    "oak": "oaken", "leather": "leathery", "kids": "kid", "rustic": "rustical", "velvet": "velvety", "pine": "pinewood",
+    "toddlers": "toddler",
+}  # fmt: skip
 
 _TYPED = {"women": "womens", "men": "mens"}
 
@@ -193,7 +196,7 @@ def _coined_words(seed: int) -> tuple[str, ...]:
         endings = (*_ENDINGS[first:], *_ENDINGS[:first])
         # Nouns that begin alike take different endings, and one more ending when those run out.
         free = next(
-            (word + e for e in (*endings, *(f"{e}{f}" for e in endings for f in endings)) if word + e not in taken)
+            word + e for e in (*endings, *(f"{e}{f}" for e in endings for f in endings)) if word + e not in taken
         )
         taken[free] = None
     return tuple(taken)

@@ -18,7 +18,6 @@ from aisle.simulate.intent import Intent, Want
 from aisle.simulate.language import Speaker
 from aisle.simulate.needs import GOALS, QUESTIONS
 from aisle.simulate.taxonomy import KINDS, LEAVES, TEXTS, Leaf, values_of
-from aisle.simulate.truth import Truth
 
 if TYPE_CHECKING:
     from aisle.simulate.world import World
@@ -46,9 +45,10 @@ UNASKED = ("plain", "conventional", "regular fit", "size", "shoe size", "width",
 UNDENIED = (*UNASKED, "unscented")
 """Values that nobody types after "not"."""
 
-ADJECTIVES = frozenset(
-    "running everyday office party winter summer hiking commuting gym beach travel gaming camping yoga training".split()
-)
+ADJECTIVES = frozenset((
+    "running", "everyday", "office", "party", "winter", "summer", "hiking", "commuting", "gym", "beach", "travel", "gaming",
+    "camping", "yoga", "training",
+))  # fmt: skip
 """Uses that as often stand before the noun: "winter jacket"."""
 
 TRIES = 80

@@ -25,7 +25,7 @@ from aisle.simulate.lexical import Bm25
 from aisle.simulate.queries import Query, queries
 from aisle.simulate.truth import Truth
 from aisle.simulate.utility import felt_grades, uses_utility
-from aisle.simulate.worlds import name_of
+from aisle.simulate.worlds import DEFAULT, name_of, settings_of
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop
@@ -47,9 +47,13 @@ class World:
     version: str
 
     @classmethod
-    def make(cls, items: int = 2500, seed: int = 0, **knobs: float) -> World:
-        """The world of a seed.  Raises SettingError for a knob outside [0, 1] or fewer than one item."""
-        settings = checked(knobs)
+    def make(cls, items: int = 2500, seed: int = 0, world: str = DEFAULT, **knobs: float) -> World:
+        """The named world of a seed, with single knobs set otherwise.
+
+        Raises UnknownName for a world or a knob that nobody named, SettingError for a knob outside [0, 1] or fewer than
+        one item.
+        """
+        settings = checked(settings_of(world) | knobs)
         table, truth = make_items(items, seed, settings)
         name = hashlib.sha256(f"{RULES} {digest(table)} {json.dumps(asdict(settings))}".encode()).hexdigest()
         return cls(table, truth, settings, seed, f"{name_of(settings)}@{RULES}-{name[:12]}")
@@ -108,6 +112,7 @@ def simulate(
     days: int = 7,
     seed: int = 0,
     *,
+    world: str = DEFAULT,
     visits_per_day: int | None = None,
     num_queries: int = NUM_QUERIES,
     budget: int = 20_000,
@@ -124,19 +129,19 @@ def simulate(
 
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
     progress("catalogue", 0, None)
-    world = World.make(items, seed, **knobs)
-    target.write_generation([world.items])
+    made = World.make(items, seed, world, **knobs)
+    target.write_generation([made.items])
     progress("catalogue", items, items)
-    asked = world.queries(num_queries)
-    judgments, gains = annotate(world, asked, budget)
+    asked = made.queries(num_queries)
+    judgments, gains = annotate(made, asked, budget)
     target.write_judgments(judgments, gains)
     progress("judgments", len(judgments), len(judgments))
     num_events = 0
-    for events in log_days(world, days, visits_per_day, seed, progress=progress):
+    for events in log_days(made, days, visits_per_day, seed, progress=progress):
         target.add_events(events)
         num_events += len(events)
     (target.folder / "queries.txt").write_text("".join(f"{q.text}\n" for q in asked), encoding="utf-8")
-    settings = {"version": world.version, "items": items, "days": days, "seed": seed, "knobs": asdict(world.knobs)}
+    settings = {"version": made.version, "items": items, "days": days, "seed": seed, "knobs": asdict(made.knobs)}
     (target.folder / "world.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     counts = {"items": items, "events": num_events, "queries": len(asked), "judgments": len(judgments)}
-    return {"shop": str(target.folder), "version": world.version, **counts}
+    return {"shop": str(target.folder), "version": made.version, **counts}
