@@ -220,8 +220,8 @@ LOOKS = {
     "natural": ("natürlich", "ehrlich", "erdig"),
     "minimal": ("schlicht", "minimal", "klar"),
 }
-OPENINGS = ("unser Modell {noun} von {brand}", "{brand} {noun}", "{noun} von {brand}: {adjective}",
-            "{noun}: {adjective} und {second}")  # fmt: skip
+OPENINGS = ("unser Modell {noun} von {brand}", "{brand} {noun}", "{noun} von {brand} - {adjective}",
+            "{noun} - {adjective} und {second}")  # fmt: skip
 CLOSINGS = ("bei Kunden beliebt", "eigenes Design", "pflegeleicht", "in Recyclingkarton verschickt")
 
 UNDER = ("unter", "bis", "maximal")

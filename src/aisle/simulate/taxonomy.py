@@ -10,6 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+
+from aisle.core.lists import Array
+
 
 class Leaf(NamedTuple):
     """One shelf.  ``variant`` is the attribute by which the variants of one product differ."""
@@ -28,6 +32,11 @@ class Leaf(NamedTuple):
     @property
     def path(self) -> str:
         return f"{self.department} > {self.aisle} > {self.shelf}"
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Its attributes, that of the variants last where it is not among the others."""
+        return tuple(dict.fromkeys((*self.attributes, self.variant)))
 
 
 _LEAVES = """
@@ -365,3 +374,34 @@ def numbers_of(leaf: Leaf, kind: str) -> tuple[float, ...]:
 
 TEXTS = tuple(dict.fromkeys(text for k in KINDS.values() for f, values in k.families.items() for text in (f, *values)))
 CODE = {text: code for code, text in enumerate(TEXTS)}
+
+
+class Entry(NamedTuple):
+    """One value of an attribute: a text with its family, or a number with its unit."""
+
+    name: str
+    text: str | None
+    family: str | None
+    number: float | None
+    unit: str | None
+
+
+def _entries() -> tuple[tuple[Entry, ...], tuple[tuple[Array, ...], ...]]:
+    place: dict[Entry, int] = {}
+    shelves = []
+    for leaf in LEAVES:
+        slots = []
+        for kind in leaf.kinds:
+            name, _, _, unit = KINDS[kind]
+            of_text = [Entry(name, value, family, None, None) for value, family in values_of(leaf, kind)]
+            if KINDS[kind].numbers:
+                of_text = [Entry(name, None, None, float(number), unit) for number in numbers_of(leaf, kind)]
+            slots.append(np.array([place.setdefault(entry, len(place)) for entry in of_text], np.int16))
+        shelves.append(tuple(slots))
+    return tuple(place), tuple(shelves)
+
+
+ENTRIES, CHOICES = _entries()
+"""Every value that an attribute of a shelf may have; and shelf -> attribute -> int16 indices into ENTRIES."""
+
+NUM_PLACES = max(len(leaf.kinds) for leaf in LEAVES)
