@@ -106,14 +106,18 @@ def judge(truth: Truth, intent: Intent, rows: Array | None = None) -> Verdicts:
     attribute: ``conflict`` when a core want, or more than one want, is contradicted; ``all`` when every want holds.
     """
     rows = np.arange(len(truth.leaf)) if rows is None else rows
-    leaf = truth.leaf[rows]
-    right = np.isin(leaf, intent.leaves)
-    near = NEAR[list(intent.leaves)].any(axis=0)[leaf]
-    category = np.where(right, 2, np.where(near, 1, 0)).astype(np.int8)
     constraint = np.empty((len(rows), len(intent.wants)), np.int8)
     for n, want in enumerate(intent.wants):
         constraint[:, n] = holds(truth, want, rows)
-    return Verdicts(category, constraint, combined(constraint, intent))
+    return Verdicts(category_of(truth, intent, rows), constraint, combined(constraint, intent))
+
+
+def category_of(truth: Truth, intent: Intent, rows: Array) -> Array:
+    """int8[N]: 2 on a shelf that was asked for, 1 on one that can stand in for it, 0 elsewhere."""
+    category_S: Array = np.where(NEAR[list(intent.leaves)].any(axis=0), 1, 0).astype(np.int8)
+    category_S[list(intent.leaves)] = 2
+    category: Array = category_S[truth.leaf[rows]]
+    return category
 
 
 def combined(constraint: Array, intent: Intent) -> Array:
@@ -150,6 +154,17 @@ def _holds(truth: Truth, want: Want, rows: Array) -> Array:
     exact = truth.texts[want.field][rows] == CODE[want.text]
     fits = exact | family if want.text == want.family else exact
     return np.where(fits, 2, np.where(family, 1, 0)).astype(np.int8)
+
+
+def verdict_of_value(want: Want, text: str | None, family: str | None, number: float | None) -> int:
+    """0 to 2 as ``holds``, for one value of the attribute that is wanted."""
+    if not want.text:
+        verdict = 2 if number == want.number else 0
+    elif text == want.text or (want.text == want.family and family == want.family):
+        verdict = 2
+    else:
+        verdict = 1 if family == want.family else 0
+    return verdict if not want.negated else 2 if verdict == 0 else 0
 
 
 def _yes(same: Array) -> Array:

@@ -10,7 +10,7 @@ from aisle.core.errors import SettingError, UnknownName, nearest
 
 def knob(default: float, *, null: float, adverse: float, says: str) -> float:
     """A field of ``Knobs``: its setting in the default world, without the premise, and against the premise."""
-    return field(default=default, metadata={"null": null, "adverse": adverse, "says": says})  # type: ignore[no-any-return]
+    return field(default=default, metadata={"null": null, "adverse": adverse, "says": says})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Knobs:
     drift: float = knob(0.3, null=0.0, adverse=1.0, says="new words for old things spread as days go by")
     hard: float = knob(0.25, null=0.0, adverse=0.6, says="share of negations, alternatives, questions and knowledge")
     missing: float = knob(
-        0.08, null=0.0, adverse=0.5, says="share of attributes that a seller leaves out of the attribute list"
+        0.25, null=0.0, adverse=0.6, says="share of attributes that a seller leaves out of the attribute list"
     )
     wrong: float = knob(
         0.03,
