@@ -164,7 +164,7 @@ class Town:
             session=session,
             step=step,
             seed=seed,
-            last_item=self.memory.last_item[minds.user],
+            last_item=minds.clicked,
             recall=self.memory.histories,
         )
 
@@ -191,7 +191,8 @@ class Town:
     def _next(self, party: Party, item_VK: Array, click_VK: Array, key: Array) -> Party:
         """The next page of those who go on: more of the same list, another query, or what goes with what they clicked."""
         visits, minds = party.visits, party.minds
-        clicked = self.memory.last_item[minds.user]
+        last = click_VK.shape[1] - 1 - click_VK[:, ::-1].argmax(1)
+        clicked = np.where(click_VK.any(1), item_VK[np.arange(len(last)), last], minds.clicked)
         how = uniform(key, HOW)
         goes_with = click_VK.any(1) & (how < 0.3)
         more = ~goes_with & (how < 0.7)
@@ -203,7 +204,7 @@ class Town:
             minds,
             query=np.where(more, minds.query, asked),
             leaf=leaf,
-            seen=self.memory.seen[minds.user],
+            seen=np.concatenate([item_VK, minds.seen], 1)[:, : minds.seen.shape[1]],
             clicked=clicked,
             key=mixed(minds.key, 2),
         )
