@@ -19,7 +19,7 @@ from aisle.core.requests import Action, Scene
 from aisle.data.schema import EVENTS, complete
 from aisle.simulate.policies import LexicalPolicy
 from aisle.simulate.town import MAX_STEPS, Returned, Town, happened
-from aisle.simulate.visits import Feedback, Oracle, Pages, Policy, Visits, answered
+from aisle.simulate.visits import Feedback, Oracle, Pages, Policy, Visits
 from aisle.simulate.world import World
 
 ACTIONS = tuple(action.name.lower() for action in Action)
@@ -75,13 +75,8 @@ def log_days(
 
 def day_log(town: Town, policy: Policy | Oracle, day: int, visits: int) -> pa.Table:
     """The events of one day in a town, in time order."""
-    rng = np.random.default_rng((town.world.seed, town.seed, 10, day))
     told = [_Told.nothing()]
-    for party in town.arrivals(day, visits):
-        while len(party):
-            pages = answered(policy, party, rng)
-            visits_, (feedback, party) = party.visits, town.step(party, pages)
-            told.append(_Told.of_pages(visits_, pages, feedback))
+    told += [_Told.of_pages(s.party.visits, s.pages, s.feedback) for s in town.served(policy, day, visits)]
     told.append(_Told.of_returns(town.returned(day)))
     return _Told.joined(told).table(town.world)
 

@@ -15,7 +15,7 @@ from aisle.core.lists import Array
 from aisle.simulate.behaviour import Chances
 from aisle.simulate.policies import PAGE
 from aisle.simulate.town import Town
-from aisle.simulate.visits import Minds, Oracle, Pages, Party, Policy, answered
+from aisle.simulate.visits import Minds, Oracle, Pages, Party, Policy
 from aisle.simulate.world import World
 
 REWARDS = ("click", "order", "revenue")
@@ -38,7 +38,7 @@ def rewards(world: World, chances: Chances, item_VK: Array, reward: str) -> Arra
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a policy earns a page, in the mean over ``num_pages``: clicks, orders, revenue_cents; and a shopper over all days.
+    """What a policy earns a page, in the mean over ``num_pages``: clicks, orders, revenue_cents.
 
     error_*  standard errors over shoppers, whose pages belong together
     """
@@ -51,6 +51,12 @@ class Value:
     error_revenue_cents: float
     num_pages: int
     num_sessions: int
+    num_users: int
+
+    @property
+    def pages_per_user(self) -> float:
+        """Times a mean a page this is what a shopper does in all."""
+        return self.num_pages / self.num_users
 
 
 def value(town: Town, policy: Policy | Oracle, days: int, visits_per_day: int, *, first_day: int = 0) -> Value:
@@ -60,26 +66,22 @@ def value(town: Town, policy: Policy | Oracle, days: int, visits_per_day: int, *
     shoppers with the same luck: their difference is much better known than each value.
     """
     town = town.fork()
-    rng = np.random.default_rng((town.world.seed, town.seed, 11))
     user, earned = [], []
     sessions = town.num_sessions
     for day in range(first_day, first_day + days):
-        for party in town.arrivals(day, visits_per_day):
-            while len(party):
-                pages = answered(policy, party, rng)
-                chances = town.chances(party, pages)
-                user.append(party.visits.user)
-                earned.append(np.stack([rewards(town.world, chances, pages.item, r).sum(1) for r in REWARDS], axis=1))
-                _, party = town.step(party, pages)
+        for party, pages, _ in town.served(policy, day, visits_per_day):
+            chances = town.chances(party, pages)
+            user.append(party.visits.user)
+            earned.append(np.stack([rewards(town.world, chances, pages.item, r).sum(1) for r in REWARDS], axis=1))
     return _value(np.concatenate(user), np.concatenate(earned), town.num_sessions - sessions)
 
 
 def _value(user: Array, earned: Array, num_sessions: int) -> Value:
     mean = earned.mean(0)
-    _, index = np.unique(user, return_inverse=True)
+    users, index = np.unique(user, return_inverse=True)
     by_user = np.stack([np.bincount(index, earned[:, r] - mean[r]) for r in range(len(REWARDS))], axis=1)
     error = np.sqrt((by_user**2).sum(0)) / len(user)
-    return Value(*map(float, mean), *map(float, error), len(user), num_sessions)
+    return Value(*map(float, mean), *map(float, error), len(user), num_sessions, len(users))
 
 
 class TruthPolicy:

@@ -82,19 +82,14 @@ def from_town(town: Town, days: int, visits_per_day: int, *, policy: Policy | No
     The phase is the day: interests end and begin, words and shoppers change.
     """
     policy = policy or LexicalPolicy(town.world)
-    rng = np.random.default_rng((town.world.seed, town.seed, 12))
     shelf = shelves(town.world)
     parts = []
     for day in range(days):
-        for party in town.arrivals(day, visits_per_day):
-            while len(party):
-                pages = policy(party.visits, rng)
-                chances = town.chances(party, pages)
-                shown = np.nonzero(pages.item >= 0)
-                visits = party.visits.select(shown[0])
-                feature = _features(town.world, shelf, visits, pages.item[shown], shown[1])
-                feedback, party = town.step(party, pages)
-                parts.append((feature, feedback.click[shown], chances.click[shown], np.full(len(feature), day)))
+        for party, pages, feedback in town.served(policy, day, visits_per_day):
+            shown = np.nonzero(pages.item >= 0)
+            feature = _features(town.world, shelf, party.visits.select(shown[0]), pages.item[shown], shown[1])
+            chance = town.chances(party, pages).click[shown]
+            parts.append((feature, feedback.click[shown], chance, np.full(len(feature), day)))
     feature, label, probability, phase = (np.concatenate(column) for column in zip(*parts, strict=True))
     none = np.zeros((0, len(FEATURES)))
     return Stream(feature, label.astype(np.int8), probability.astype(np.float64), none, phase)

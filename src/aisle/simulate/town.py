@@ -6,6 +6,8 @@
             pages = policy(party.visits, rng)
             feedback, party = town.step(party, pages)     # those who ask for another page
 
+``town.served(policy, day, visits)`` is this loop.
+
 Who comes, for what and with which luck does not depend on the pages; whether they come again does.  Batches of BATCH visits
 meet the shop at once: what one of them does is known to the next batch.
 
@@ -17,6 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +35,7 @@ from aisle.simulate.examination import MODELS
 from aisle.simulate.memory import Memory
 from aisle.simulate.relations import WEIGHT_SS
 from aisle.simulate.shoppers import Shoppers, Tastes
-from aisle.simulate.visits import Feedback, Minds, Pages, Party, Visits
+from aisle.simulate.visits import Feedback, Minds, Oracle, Pages, Party, Policy, Visits, answered
 from aisle.simulate.world import World
 
 BATCH = 8192
@@ -60,6 +63,14 @@ class Returned:
     session: Array
     user: Array
     item: Array
+
+
+class Served(NamedTuple):
+    """Who asked, what they were shown, and what they did."""
+
+    party: Party
+    pages: Pages
+    feedback: Feedback
 
 
 class Town:
@@ -220,6 +231,17 @@ class Town:
         return np.where((share[:, -1] > 0) & (clicked >= 0), np.minimum(other, len(WEIGHT_SS) - 1), leaf).astype(
             np.int16
         )
+
+    def served(self, policy: Policy | Oracle, day: int, visits: int) -> Iterator[Served]:
+        """One day under a policy, batch by batch."""
+        rng = np.random.default_rng((self.world.seed, self.seed, 10, day))
+        for arrived in self.arrivals(day, visits):
+            party = arrived
+            while len(party):
+                pages = answered(policy, party, rng)
+                feedback, following = self.step(party, pages)
+                yield Served(party, pages, feedback)
+                party = following
 
     # -- what is remembered --------------------------------------------------------------------------------------------
 
