@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from aisle.core.lists import Array
 from aisle.simulate.annotator import confusion
@@ -75,6 +76,14 @@ def written(world: World, posterior_P4: Array) -> Array:
     """float64[P, 4]: the same posteriors of what the annotator writes down."""
     found: Array = posterior_P4 @ confusion(world.knobs.noise)
     return found
+
+
+def judged_pairs(judgments: pa.Table, asked: Sequence[Query]) -> list[Array]:
+    """int64 rows of the items that were judged for each query, in the order of the table."""
+    rows: dict[str, list[int]] = {query.text: [] for query in asked}
+    for text, item_id in zip(judgments["query"].to_pylist(), judgments["item_id"].to_pylist(), strict=True):
+        rows[text].append(int(item_id[1:]))
+    return [np.array(found, np.int64) for found in rows.values()]
 
 
 def posterior(world: World, query: Query, rows: Array) -> Array:

@@ -54,6 +54,9 @@ ADJECTIVES = frozenset((
 TRIES = 80
 """Items that are looked at for a query of one kind before another kind is drawn."""
 
+PATIENCE = 300
+"""Draws in a row without a new text after which a world has no more words."""
+
 NEGATIONS = {
     "material": ("{noun} not {value}", "non {value} {noun}", "{noun} without {value}", "{noun} no {value}"),
     "colour": ("{noun} not {value}", "{noun} any colour but {value}", "{noun} not in {value}"),
@@ -104,18 +107,21 @@ def queries(world: World, n: int = 300, seed: int = 0, day: float = 0.0) -> list
     wishes = _Wishes(world, words)
     kinds, shares = zip(*_shares(world.knobs.hard).items(), strict=True)
     found: dict[str, Query] = {}
-    for _ in range(20 * n + 200):
-        if len(found) == n:
-            return list(found.values())
+    fruitless = 0
+    while len(found) < n and fruitless < PATIENCE:
+        before = len(found)
         kind = words.choices(kinds, shares)[0]
         wish = wishes.draw(kind)
         if wish is not None:
             speaker = Speaker(world.knobs, words, world.seed, day)
             query = _spoken(speaker, kind, wish)
             found.setdefault(query.text, query)
-    if len(found) == n:
-        return list(found.values())
-    raise SettingError(f"{n} queries were asked for, this world has words for {len(found)}; ask for fewer or add items")
+        fruitless = fruitless + 1 if len(found) == before else 0
+    if len(found) < n:
+        raise SettingError(
+            f"{n} queries were asked for, this world has words for {len(found)}; ask for fewer or add items"
+        )
+    return list(found.values())
 
 
 def traffic(asked: Sequence[Query], exponent: float = 1.0) -> Array:
@@ -151,7 +157,7 @@ class _Wishes:
 
     def draw(self, kind: str) -> Wish | None:
         """A wish of this kind; None when none of TRIES items lends itself to it."""
-        for _ in range(TRIES):
+        for _ in range(min(TRIES, 4 * len(self._popular))):
             item = int(np.searchsorted(self._popular, self._words.random() * self._popular[-1]))
             leaf = LEAVES[self._truth.leaf[item]]
             wish = self._draws[kind](item, leaf) if kind in self._draws else self._plain(kind, item, leaf)
