@@ -45,31 +45,32 @@ class Ceiling:
     decided: Array
 
 
-def ceiling(posterior_P4: Array) -> Ceiling:
+def ceiling(posterior_P4: Array, steps: int = 100) -> Ceiling:
     """The decisions with the highest expected macro-F1 under these posteriors.
 
-    With F1 = 2 TP / (positives + decided), a pair adds most as the grade k with the greatest a_k p_k - b_k, where
-    a_k = 2 / (positives_k + decided_k) and b_k = TP_k a_k / (positives_k + decided_k): decide, count again, repeat.
+    F1 of grade k is 2 TP / (positives + decided), so a pair adds most as the grade with the greatest a_k p_k - b_k, where
+    a_k = 2 / (positives_k + decided_k) and b_k = TP_k a_k / (positives_k + decided_k).  Frank-Wolfe steps on the counts
+    (arXiv:1501.00287) keep these weights from swinging; the best decisions on the way are returned.
     """
     positives = posterior_P4.sum(axis=0)
-    decided = posterior_P4.argmax(axis=1)
-    best = _counted(posterior_P4, decided, positives)
-    for _ in range(50):
-        total = positives + np.bincount(decided, minlength=4)
-        hits = np.bincount(decided, posterior_P4[np.arange(len(decided)), decided], minlength=4)
-        again = (2 * posterior_P4 / total - 2 * hits / total**2).argmax(axis=1)
-        if (again == decided).all():
-            break
-        decided = again
-        found = _counted(posterior_P4, decided, positives)
+    best, hits, decided = _counted(posterior_P4, posterior_P4.argmax(axis=1), positives)
+    for step in range(1, steps):
+        total = positives + decided
+        found, new_hits, new_decided = _counted(
+            posterior_P4, (2 * posterior_P4 / total - 2 * hits / total**2).argmax(axis=1), positives
+        )
         best = max(best, found, key=lambda ceiling: ceiling.macro_f1)
+        share = 2.0 / (step + 2)
+        hits, decided = hits + share * (new_hits - hits), decided + share * (new_decided - decided)
     return best
 
 
-def _counted(posterior_P4: Array, decided: Array, positives: Array) -> Ceiling:
-    hits = np.bincount(decided, posterior_P4[np.arange(len(decided)), decided], minlength=4)
-    f1 = 2 * hits / (positives + np.bincount(decided, minlength=4))
-    return Ceiling(f1, float(f1.mean()), (decided + 1).astype(np.int8))
+def _counted(posterior_P4: Array, decided_P: Array, positives: Array) -> tuple[Ceiling, Array, Array]:
+    """The expected F1 of decisions, and their true positives and sizes [4]."""
+    hits = np.bincount(decided_P, posterior_P4[np.arange(len(decided_P)), decided_P], minlength=4)
+    size = np.bincount(decided_P, minlength=4).astype(float)
+    f1 = 2 * hits / np.maximum(positives + size, 1e-12)
+    return Ceiling(f1, float(f1.mean()), (decided_P + 1).astype(np.int8)), hits, size
 
 
 def written(world: World, posterior_P4: Array) -> Array:
