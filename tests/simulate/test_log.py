@@ -14,6 +14,7 @@ from aisle.core.errors import SettingError, UnknownName
 from aisle.data.schema import EVENTS
 from aisle.simulate.log import log
 from aisle.simulate.policies import POOL, LexicalPolicy
+from aisle.simulate.products import START_S
 from aisle.simulate.visits import Pages, Visits
 from aisle.simulate.world import World
 
@@ -90,9 +91,20 @@ def test_nothing_without_stock_is_ordered(world: World, events: pa.Table) -> Non
     assert all(stock[int(i[1:])] > 0 for i in column(events, "item_id", "order"))
 
 
+def test_items_are_shown_only_while_they_are_on_sale() -> None:
+    world = World.make(800, 2, turnover=0.5)
+    events = log(world, days=6, visits_per_day=1500)
+    row = np.array([int(i[1:]) for i in column(events, "item_id", "impression")])
+    day_s = 86_400.0
+    begin_s = START_S + day_s * np.floor((column(events, "time_s", "impression") - START_S) / day_s)
+    assert (world.truth.created_s[row] <= begin_s).all()
+    assert (world.truth.leaves_s[row] > begin_s).all()
+    assert (world.truth.created_s[row] > START_S).any()
+
+
 def test_propensities_are_the_probabilities_of_the_policy(world: World) -> None:
     query = next(q for q in world.queries(50) if len(world.bm25.top(q.text, POOL)) == POOL)
-    asked = Visits.asking([query.text] * 40_000)
+    asked = Visits.asking([query.text] * 40_000, 800)
     page = LexicalPolicy(world, epsilon=0.5)(asked, np.random.default_rng(0))
     for place in (0, 7):
         item, first = np.unique(page.item[:, place], return_index=True)

@@ -34,8 +34,8 @@ class Appeal:
     """
     leaf     int16[I]       shelf
     style    float32[I, D]  unit vectors: brand, colour and use
-    general  float32[I]     what everyone sees and likes: rating and number of reviews
-    picture  float32[I]     about -1 to 1: how the colour and the pattern of the picture please
+    general  float32[I]     what everyone likes: rating, number of reviews, and what no column shows of demand
+    picture  float32[I]     about -1 to 1: how the colour and the pattern of the picture please, and how good the photo is
     quality  float32[I]     about normal; known after the purchase, guessed before
     dear     float32[I]     ln(price / usual price of the shelf)
     use      int16[I]       what it is for
@@ -60,13 +60,13 @@ class Appeal:
         truth, items = world.truth, world.items
         none = np.full(world.num_items, -1, np.int16)
         colour, pattern = truth.families.get("colour", none), truth.families.get("pattern", none)
-        rating = np.nan_to_num(items["rating"].to_numpy(), nan=MIDDLE_RATING)
+        rating = np.nan_to_num(items["rating"].to_numpy(), nan=MIDDLE_RATING).astype(np.float32)
         usual = np.array([leaf.price for leaf in LEAVES])[truth.leaf]
         return cls(
             leaf=truth.leaf.astype(np.int16),
             style=_styles(world, colour),
-            general=(0.4 * (rating - MIDDLE_RATING) + 0.6 * world.popularity).astype(np.float32),
-            picture=_pictures(truth.leaf, colour, pattern),
+            general=0.4 * (rating - MIDDLE_RATING) + 0.4 * world.popularity + 0.12 * np.log(truth.demand),
+            picture=_pictures(truth.leaf, colour, pattern) + 1.5 * (truth.photo - np.float32(0.55)),
             quality=truth.quality,
             dear=np.log(truth.price_cents / 100 / usual).astype(np.float32),
             use=truth.use.astype(np.int16),
@@ -122,12 +122,14 @@ def _pictures(leaf: Array, colour: Array, pattern: Array) -> Array:
     of_colour = _likings([f"look of {text} in {name}" for name in departments for text in (*TEXTS, "")])
     of_pattern = _likings([f"look of {text}" for text in (*TEXTS, "")])
     place = department * (len(TEXTS) + 1) + np.where(colour < 0, len(TEXTS), colour)
-    return np.clip(0.6 * of_colour[place] + 0.4 * of_pattern[pattern], -1.5, 1.5).astype(np.float32)
+    look: Array = np.clip(0.6 * of_colour[place] + 0.4 * of_pattern[pattern], -1.5, 1.5).astype(np.float32)
+    return look
 
 
 def _likings(names: Sequence[str]) -> Array:
     """float64[len(names)], normal: how much each name is liked, the same for ever."""
-    return normal(mixed(np.array([key_of(name) >> 1 for name in names], np.int64)))
+    liking: Array = normal(mixed(np.array([key_of(name) >> 1 for name in names], np.int64)))
+    return liking
 
 
 def _near() -> Array:

@@ -81,7 +81,8 @@ def _value(user: Array, earned: Array, num_sessions: int) -> Value:
     users, index = np.unique(user, return_inverse=True)
     by_user = np.stack([np.bincount(index, earned[:, r] - mean[r]) for r in range(len(REWARDS))], axis=1)
     error = np.sqrt((by_user**2).sum(0)) / len(user)
-    return Value(*map(float, mean), *map(float, error), len(user), num_sessions, len(users))
+    clicks, orders, cents, *errors = map(float, [*mean, *error])
+    return Value(clicks, orders, cents, errors[0], errors[1], errors[2], len(user), num_sessions, len(users))
 
 
 class TruthPolicy:

@@ -27,6 +27,8 @@ from aisle.simulate.world import World
 
 PAGE = 10
 POOL = 40
+DEEP = 3 * POOL
+"""Rows found for a search, of which some may not be on sale."""
 
 
 class LexicalPolicy:
@@ -43,26 +45,27 @@ class LexicalPolicy:
         self._world, self._epsilon = world, epsilon
         self._shelf = shelves(world)
         attractive = world.popularity + 0.01
-        feeds = [best(np.where(self._shelf == s, attractive, 0), POOL) for s in range(self._shelf.max() + 1)]
+        feeds = [best(np.where(self._shelf == s, attractive, 0), DEEP) for s in range(self._shelf.max() + 1)]
         # Row s is shelf s; the last row stands for shoppers without a click.
-        self._feeds = np.stack([padded(pool) for pool in (*feeds, best(attractive, POOL))])
-        self._pools: dict[str, Array] = {}
+        self._feeds = np.stack([padded(found, DEEP) for found in (*feeds, best(attractive, DEEP))])
+        self._found: dict[str, Array] = {}
 
     def __call__(self, visits: Visits, rng: np.random.Generator) -> Pages:
         shelf = np.where(visits.last_item >= 0, self._shelf[visits.last_item], len(self._feeds) - 1)
-        pool_VP = self._feeds[shelf]
+        pool_VP = on_sale(self._feeds, visits.shop.on_sale)[shelf]
         searches = np.flatnonzero(visits.text != "")
         if len(searches):
             texts, which = np.unique(visits.text[searches].astype(str), return_inverse=True)
-            pool_VP[searches] = np.stack([self._search(str(text)) for text in texts])[which]
+            found = np.stack([self._search(str(text)) for text in texts])
+            pool_VP[searches] = on_sale(found, visits.shop.on_sale)[which]
         return shuffled(pool_VP, visits, self._epsilon)
 
     def _search(self, text: str) -> Array:
-        """int32[P], -1 past the end."""
-        if text not in self._pools:
+        """int32[DEEP], -1 past the end."""
+        if text not in self._found:
             score = self._world.bm25.score(text)
-            self._pools[text] = padded(best(np.where(score > 0, score + 2 * self._world.popularity, 0), POOL))
-        return self._pools[text]
+            self._found[text] = padded(best(np.where(score > 0, score + 2 * self._world.popularity, 0), DEEP), DEEP)
+        return self._found[text]
 
 
 class UniformPolicy(LexicalPolicy):
@@ -79,9 +82,17 @@ def shelves(world: World) -> Array:
     return number
 
 
-def padded(pool: Array) -> Array:
-    """int32[POOL], -1 past the end."""
-    return np.concatenate([pool, np.full(POOL - len(pool), -1, np.int32)]).astype(np.int32)
+def padded(rows: Array, size: int) -> Array:
+    """int32[size], -1 past the end."""
+    return np.concatenate([rows, np.full(size - len(rows), -1, np.int32)]).astype(np.int32)
+
+
+def on_sale(found_FD: Array, sale_I: Array) -> Array:
+    """int32[F, POOL]: the first POOL rows of each that are on sale, -1 past the end."""
+    kept = (found_FD >= 0) & sale_I[found_FD]
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :POOL]
+    pool: Array = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(found_FD, order, 1), -1)
+    return pool
 
 
 def shuffled(pool_VP: Array, visits: Visits, epsilon: float, places: int = PAGE) -> Pages:
@@ -150,7 +161,8 @@ def requests_of(visits: Visits) -> Requests:
 
 
 def paged(lists: ItemLists, visits: Visits, places: int) -> Pages:
-    """The places of each list that follow the visit's offset."""
+    """The places of each list that follow the visit's offset, without what is not on sale."""
+    lists = lists.take(visits.shop.on_sale[lists.item])
     from_offset = lists.take(lists.position >= visits.offset[lists.owner])
     return Pages.of(from_offset, places)
 

@@ -117,7 +117,8 @@ class Shoppers:
     def changed(self, before: float, after: float) -> Array:
         """bool[U, F]: which interests gave way to another between two days."""
         key = mixed(mixed(key_of("interest"), self.person)[:, None], np.arange(NUM_INTERESTS))
-        return self._epoch(key, before) != self._epoch(key, after)
+        changed: Array = self._epoch(key, before) != self._epoch(key, after)
+        return changed
 
     def _epoch(self, key_UF: Array, day: float) -> Array:
         """int64[U, F]: how many interests came before the present one."""
@@ -136,7 +137,8 @@ class Shoppers:
     @cached_property
     def _own_style(self) -> Array:
         """float32[U, D]: what stays with a person through all interests."""
-        return normal(mixed(key_of("style"), self.person[:, None], np.arange(STYLE_DIM))).astype(np.float32)
+        own: Array = normal(mixed(key_of("style"), self.person[:, None], np.arange(STYLE_DIM))).astype(np.float32)
+        return own
 
     def _styles(self, fresh_UF: Array, day: float) -> Array:
         """A part of the style belongs to the person, a part to the interest, and the latter turns slowly."""

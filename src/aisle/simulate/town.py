@@ -23,19 +23,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aisle.core.draws import mixed, uniform
+from aisle.core.draws import mixed, normal, uniform
 from aisle.core.errors import SettingError, UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.requests import Action, Scene
 from aisle.simulate.appeal import Appeal
 from aisle.simulate.asking import Asking
 from aisle.simulate.behaviour import Behaviour, Chances
-from aisle.simulate.catalogue import DAY_S, START_S
 from aisle.simulate.examination import MODELS
 from aisle.simulate.memory import Memory
+from aisle.simulate.products import DAY_S, START_S
 from aisle.simulate.relations import WEIGHT_SS
 from aisle.simulate.shoppers import Shoppers, Tastes
-from aisle.simulate.visits import Feedback, Minds, Oracle, Pages, Party, Policy, Visits, answered
+from aisle.simulate.visits import Feedback, Minds, Oracle, Pages, Party, Policy, Storefront, Visits, answered
 from aisle.simulate.world import World
 
 BATCH = 8192
@@ -43,6 +43,9 @@ SEARCH_SHARE = 0.6
 BUYING_SHARE = 0.35
 MAX_STEPS = 3
 """Pages that a session asks for at most."""
+
+ACTIVITY_SPREAD = 1.0
+"""Standard deviation of ln(visits) between shoppers."""
 
 STEP_S = 80.0
 """From one page of a session to the next, at least; at most twice as long."""
@@ -108,9 +111,9 @@ class Town:
         self.behaviour = Behaviour(world, self.appeal, self.shoppers, self.asking.asked, clicks)
         self.memory = Memory(len(persons))
         self.num_sessions = 0
-        rank = np.argsort(np.argsort(uniform(mixed(persons, 77))))
-        self._activity = 1.0 / (5 + rank)
+        self._activity = np.exp(ACTIVITY_SPREAD * normal(mixed(persons, 77)))
         self._returned: list[Returned] = []
+        self._today = (-1, np.zeros(0, bool))
 
     def fork(self) -> Town:
         """A town in the same state that goes its own way from here."""
@@ -176,8 +179,14 @@ class Town:
             step=step,
             seed=seed,
             last_item=minds.clicked,
-            recall=self.memory.histories,
+            shop=Storefront(self._on_sale(day_of(time_s)), self.memory.histories),
         )
+
+    def _on_sale(self, day: int) -> Array:
+        """bool[I]: what is there when a day begins; the same array all day long."""
+        if self._today[0] != day:
+            self._today = (day, self.world.truth.alive(START_S + DAY_S * day))
+        return self._today[1]
 
     # -- what they do --------------------------------------------------------------------------------------------------
 
@@ -209,7 +218,7 @@ class Town:
         more = ~goes_with & (how < 0.7)
         leaf = np.where(goes_with, self._companion(clicked, uniform(key, NEXT_LEAF), minds.leaf), minds.leaf)
         draws = (uniform(key, draw) for draw in (NEXT_ELSEWHERE, NEXT_WHICH))
-        asked = self.asking.draw(day_of(visits), leaf, *draws)
+        asked = self.asking.draw(day_of(visits.time_s), leaf, *draws)
         asked = np.where(uniform(key, NEXT_SCENE) < SEARCH_SHARE, asked, -1)
         minds = replace(
             minds,
@@ -254,8 +263,8 @@ class Town:
             wait_s = DAY_S * (1 + 9 * uniform(visits.seed[back[0]], 5))
             time_s = np.round(visits.time_s[back[0]] + wait_s, 3)
             self._returned.append(Returned(time_s, visits.session[back[0]], visits.user[back[0]], pages.item[back]))
-        pleased = 0.3 * acts.order.any(1) + 0.05 * acts.click.any(1) - 0.1 * ~acts.click.any(1)
-        self.memory.feel(visits.user, (pleased - 0.6 * returned.any(1)).astype(np.float32))
+        pleased = np.where(acts.click.any(1), 0.05, -0.1) + 0.3 * acts.order.any(1) - 0.6 * returned.any(1)
+        self.memory.feel(visits.user, pleased.astype(np.float32))
 
     def returned(self, day: int) -> Returned:
         """What comes back on this day and before; told once."""
@@ -292,6 +301,6 @@ def happened(visits: Visits, acts: Feedback) -> tuple[Array, Array, Array, Array
     return owner, place, action_N, time_s
 
 
-def day_of(visits: Visits) -> int:
-    """The day of these visits, all of one, counted from the beginning of the log."""
-    return int((visits.time_s[0] - START_S) // DAY_S) if len(visits) else 0
+def day_of(time_s: Array) -> int:
+    """The day of these moments, all of one, counted from the beginning of the log."""
+    return int((time_s[0] - START_S) // DAY_S) if len(time_s) else 0

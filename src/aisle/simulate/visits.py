@@ -30,6 +30,14 @@ class _Rows:
 
 
 @dataclass(frozen=True, eq=False)
+class Storefront:
+    """What a shop knows at one moment: ``on_sale`` bool[I], which rows may be shown, and ``histories(users)``, what they did."""
+
+    on_sale: Array
+    histories: Callable[[Array], ItemLists]
+
+
+@dataclass(frozen=True, eq=False)
 class Visits(_Rows):
     """V pages asked for.
 
@@ -42,7 +50,7 @@ class Visits(_Rows):
     step       int64[V]    pages asked for before in this session
     seed       uint64[V]   the same for all pages of one list, so that page 2 can go on where page 1 ended
     last_item  int32[V]    the row that the user clicked last, -1 none
-    recall     what users did, see ``history``
+    shop       what the shop knows at this moment
     """
 
     text: Array
@@ -54,7 +62,7 @@ class Visits(_Rows):
     step: Array
     seed: Array
     last_item: Array
-    recall: Callable[[Array], ItemLists]
+    shop: Storefront
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,11 +73,13 @@ class Visits(_Rows):
 
         Read before the page is answered: afterwards it holds the answer too.
         """
-        return self.recall(self.user)
+        return self.shop.histories(self.user)
 
     @classmethod
-    def asking(cls, text: Sequence[str], *, user: Array | None = None, time_s: float = 0.0, seed: int = 0) -> Visits:
-        """Made by hand, of users without a history."""
+    def asking(
+        cls, text: Sequence[str], num_items: int, *, user: Array | None = None, time_s: float = 0.0, seed: int = 0
+    ) -> Visits:
+        """Made by hand, of users without a history; all ``num_items`` rows are on sale."""
         count = len(text)
         none: dict[str, Array] = {"action": np.zeros(0, np.int8), "time_s": np.zeros(0)}
         return cls(
@@ -82,7 +92,7 @@ class Visits(_Rows):
             step=np.zeros(count, np.int64),
             seed=(np.arange(count) + seed * 2**32).astype(np.uint64),
             last_item=np.full(count, -1, np.int32),
-            recall=lambda users: ItemLists.empty(len(users), none),
+            shop=Storefront(np.ones(num_items, bool), lambda users: ItemLists.empty(len(users), none)),
         )
 
 
