@@ -85,11 +85,11 @@ def ab_test(
     for day in range(days_before):
         _add(here, first, day, visits_per_day, before)
     start = here.fork()
-    hashes = np.array([hashed(f"u{n}") for n in range(len(here.shoppers))], np.int64)
-    arm = assign(hashes, salt)
+    names = here.first_user + np.arange(len(here.shoppers))
+    arm = assign(np.array([hashed(f"u{name}") for name in names], np.int64), salt)
     after = np.zeros_like(before)
     came: list[Array] = []
-    split = SplitPolicy((first, second), lambda user: arm[user])
+    split = SplitPolicy((first, second), lambda user: arm[user - here.first_user])
     for day in range(days_before, days_before + days):
         came.append(_add(here, split, day, visits_per_day, after))
         progress("a/b test", day - days_before + 1, days)
@@ -166,7 +166,7 @@ def _add(town: Town, policy: Policy, day: int, visits: int, sums: Array) -> Arra
     price_cents = town.world.items["price_cents"].to_numpy()
     came = [np.zeros(0, np.int64)]
     for party, pages, feedback in town.served(policy, day, visits):
-        user = party.visits.user
+        user = party.minds.user
         spent = (feedback.order * price_cents[pages.item]).sum(1)
         earned = (feedback.click.sum(1), feedback.order.sum(1), spent, np.ones(len(user)))
         np.add.at(sums, user, np.stack(earned, 1))

@@ -66,10 +66,10 @@ def _position(reader: Reader, drawn: Array | None, ends: Array | None) -> Read:
 
 
 def _cascade(reader: Reader, drawn: Array | None, ends: Array | None) -> Read:
-    examined = np.zeros(reader.attraction.shape, np.float32)
+    examined: Array = np.zeros(reader.attraction.shape, np.float32)
     clicked = _none(examined)
-    onward = (ONWARD ** (1 / reader.patience)).astype(np.float32)
-    state = np.ones(len(examined), np.float32)
+    onward: Array = (ONWARD ** (1 / reader.patience)).astype(np.float32)
+    state: Array = np.ones(len(examined), np.float32)
     for k in range(examined.shape[1]):
         attraction, satisfies = reader.attraction[:, k], reader.satisfies[:, k]
         examined[:, k] = state
@@ -85,7 +85,7 @@ def _cascade(reader: Reader, drawn: Array | None, ends: Array | None) -> Read:
 
 def _dependent(reader: Reader, drawn: Array | None, ends: Array | None) -> Read:
     num_pages, num_places = reader.attraction.shape
-    examined = np.zeros(reader.attraction.shape, np.float32)
+    examined: Array = np.zeros(reader.attraction.shape, np.float32)
     clicked = _none(examined)
     last_VJ = np.zeros((num_pages, num_places + 1), np.float32)
     """The chance that the last click was at place j - 1; at 0: that there was none."""

@@ -25,7 +25,7 @@ import numpy as np
 
 from aisle.core.draws import mixed, normal, uniform
 from aisle.core.errors import SettingError, UnknownName, nearest
-from aisle.core.lists import Array
+from aisle.core.lists import Array, ItemLists
 from aisle.core.requests import Action, Scene
 from aisle.simulate.appeal import Appeal
 from aisle.simulate.asking import Asking
@@ -82,7 +82,7 @@ class Town:
     users    number of shoppers
     days     over which newcomers come for the first time
     clicks   how they read a page: position, cascade or dependent
-    persons  numbers of the shoppers as persons, int64[users]: two towns that share some share their tastes
+    first_user  the first number of a shopper: shoppers of one number and seed are one person, with the same tastes, in two towns
     queries  different ones typed on a day
 
     Raises SettingError for fewer than one user, UnknownName for a click model that does not exist.
@@ -96,7 +96,7 @@ class Town:
         users: int = 1000,
         days: int = 7,
         clicks: str = "position",
-        persons: Array | None = None,
+        first_user: int = 0,
         queries: int = 600,
     ) -> None:
         if users < 1:
@@ -104,7 +104,8 @@ class Town:
         if clicks not in MODELS:
             raise UnknownName(f"no click model {clicks!r}{nearest(clicks, MODELS)}")
         self.world, self.seed = world, seed
-        persons = np.arange(users) + 1_000_000_007 * seed if persons is None else np.asarray(persons, np.int64)
+        self.first_user = first_user
+        persons = first_user + np.arange(users) + 1_000_000_007 * seed
         self.appeal = Appeal.of(world)
         self.shoppers = Shoppers.draw(persons, world.truth.leaf, world.knobs, days)
         self.asking = Asking(world, queries)
@@ -171,7 +172,7 @@ class Town:
         typed = np.array([*(query.text for query in self.asking.asked), ""], object)
         return Visits(
             text=typed[minds.query],
-            user=minds.user,
+            user=self.first_user + minds.user,
             scene=np.where(minds.query >= 0, Scene.SEARCH, Scene.FEED).astype(np.int8),
             time_s=time_s,
             offset=offset,
@@ -179,8 +180,11 @@ class Town:
             step=step,
             seed=seed,
             last_item=minds.clicked,
-            shop=Storefront(self._on_sale(day_of(time_s)), self.memory.histories),
+            shop=Storefront(self._on_sale(day_of(time_s)), self._histories),
         )
+
+    def _histories(self, user: Array) -> ItemLists:
+        return self.memory.histories(user - self.first_user)
 
     def _on_sale(self, day: int) -> Array:
         """bool[I]: what is there when a day begins; the same array all day long."""
@@ -255,16 +259,17 @@ class Town:
     # -- what is remembered --------------------------------------------------------------------------------------------
 
     def _remember(self, visits: Visits, pages: Pages, acts: Feedback, returned: Array) -> None:
-        self.memory.show(visits.user, pages.item)
+        user = visits.user - self.first_user
+        self.memory.show(user, pages.item)
         owner, place, action, time_s = happened(visits, acts)
-        self.memory.keep(visits.user[owner], pages.item[owner, place], action, time_s)
+        self.memory.keep(user[owner], pages.item[owner, place], action, time_s)
         back = np.nonzero(returned)
         if len(back[0]):
             wait_s = DAY_S * (1 + 9 * uniform(visits.seed[back[0]], 5))
             time_s = np.round(visits.time_s[back[0]] + wait_s, 3)
             self._returned.append(Returned(time_s, visits.session[back[0]], visits.user[back[0]], pages.item[back]))
         pleased = np.where(acts.click.any(1), 0.05, -0.1) + 0.3 * acts.order.any(1) - 0.6 * returned.any(1)
-        self.memory.feel(visits.user, pleased.astype(np.float32))
+        self.memory.feel(user, pleased.astype(np.float32))
 
     def returned(self, day: int) -> Returned:
         """What comes back on this day and before; told once."""
