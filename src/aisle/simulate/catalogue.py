@@ -18,9 +18,9 @@ from aisle.core.lists import Array
 from aisle.data.schema import ATTRIBUTE, CATALOGUE
 from aisle.simulate.appearance import addresses
 from aisle.simulate.knobs import Knobs
-from aisle.simulate.products import DAY_S, START_S, ended, make_truth
+from aisle.simulate.products import DAY_S, START_S, another_value, ended, make_truth
 from aisle.simulate.sellers import NUM_MODELS, Facts, bank, descriptions, titles
-from aisle.simulate.taxonomy import CHOICES, ENTRIES, LEAVES, NUM_PLACES
+from aisle.simulate.taxonomy import ENTRIES, LEAVES, NUM_PLACES
 from aisle.simulate.truth import Told, Truth
 
 NUM_STYLES = 5
@@ -53,7 +53,7 @@ def display(truth: Truth, seed: int, knobs: Knobs, prefix: str = "p") -> tuple[p
     places = np.arange(NUM_PLACES)
     has = truth.entry >= 0
     wrong = has & (_grid(key, "wrong") < knobs.wrong)
-    instead = np.where(wrong, _another(truth, _grid(key, "instead")), truth.entry)
+    instead = np.where(wrong, another_value(truth.leaf, truth.entry, _grid(key, "instead")), truth.entry)
     everywhere = wrong & (_grid(key, "everywhere") < 0.5)
     is_colour = np.array([e.name == "colour" for e in ENTRIES])[truth.entry]
     listed = has & (is_colour | (_grid(key, "missing") >= knobs.missing))
@@ -111,24 +111,6 @@ def display(truth: Truth, seed: int, knobs: Knobs, prefix: str = "p") -> tuple[p
         schema=CATALOGUE,
     )
     return table, replace(truth, told=told)
-
-
-def _another(truth: Truth, draw: Array) -> Array:
-    """int16[I, A]: another value of the same attribute that a shelf could have, where there is one."""
-    width = max(len(slot) for slots in CHOICES for slot in slots)
-    choices = np.full((len(LEAVES), NUM_PLACES, width), -1, np.int16)
-    count = np.ones((len(LEAVES), NUM_PLACES), np.int64)
-    at = np.zeros((len(LEAVES), NUM_PLACES, len(ENTRIES)), np.int16)
-    for shelf, slots in enumerate(CHOICES):
-        for number, slot in enumerate(slots):
-            choices[shelf, number, : len(slot)] = slot
-            count[shelf, number] = len(slot)
-            at[shelf, number, slot] = np.arange(len(slot))
-    leaf, place = truth.leaf[:, None], np.arange(NUM_PLACES)[None, :]
-    many = count[leaf, place]
-    shift = 1 + (draw * np.maximum(many - 1, 1)).astype(np.int64)
-    other: Array = choices[leaf, place, (at[leaf, place, truth.entry] + shift) % many]
-    return other
 
 
 def _variant_place() -> Array:

@@ -50,6 +50,15 @@ class Knobs:
         says="how uneven demand is: a power law of exponent 1 + 1 / tail; 0: all items alike",
     )
     turnover: float = knob(0.05, null=0.0, adverse=0.5, says="share of items that come, and that go, in four weeks")
+    useful: float = knob(
+        0.45, null=0.0, adverse=0.15, says="share of external texts about an item that tell a fact of it"
+    )
+    falsehood: float = knob(
+        0.35,
+        null=0.0,
+        adverse=0.8,
+        says="share of the other external texts that tell a falsehood; the rest is idle talk",
+    )
     noise: float = knob(0.7, null=0.0, adverse=1.0, says="errors of the annotator, by the full confusion matrix at 1")
     utility: float = knob(
         0.0, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"

@@ -8,6 +8,7 @@ Legend: I items, P products (groups of variants), A places of attributes, S shel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -149,6 +150,32 @@ def _entries(leaf: Array, member: Array, draw: _Draws) -> Array:
                 ((by_place[place][rows] ** even * len(choices)).astype(np.int64) + step) % len(choices)
             ]
     return entry
+
+
+def another_value(leaf: Array, entry: Array, draw: Array) -> Array:
+    """int16[I, A]: another value that each attribute could have on its shelf, by ``draw`` [I, A] in [0, 1); the same where
+    there is only one."""
+    choices, count, place_of = _choices()
+    shelf, place = leaf[:, None], np.arange(NUM_PLACES)[None, :]
+    many = count[shelf, place]
+    shift = 1 + (draw * np.maximum(many - 1, 1)).astype(np.int64)
+    other: Array = choices[shelf, place, (place_of[shelf, place, entry] + shift) % many]
+    return other
+
+
+@lru_cache(maxsize=1)
+def _choices() -> tuple[Array, Array, Array]:
+    """int16[S, A, C] the values of each attribute, int64[S, A] how many, and int16[S, A, E] the place of each entry."""
+    width = max(len(slot) for slots in CHOICES for slot in slots)
+    choices = np.full((len(LEAVES), NUM_PLACES, width), -1, np.int16)
+    count = np.ones((len(LEAVES), NUM_PLACES), np.int64)
+    place_of = np.zeros((len(LEAVES), NUM_PLACES, len(ENTRIES)), np.int16)
+    for shelf, slots in enumerate(CHOICES):
+        for number, slot in enumerate(slots):
+            choices[shelf, number, : len(slot)] = slot
+            count[shelf, number] = len(slot)
+            place_of[shelf, number, slot] = np.arange(len(slot))
+    return choices, count, place_of
 
 
 def _columns(entry: Array) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
