@@ -70,6 +70,7 @@ class Bank:
         nouns = german.NOUNS if is_german else LEAVES
         self.noun = self._add(leaf.nouns[0] for leaf in nouns)
         self.other_noun = self._add(leaf.nouns[-1] for leaf in nouns)
+        self.synonym = self._add(leaf.synonyms[0] for leaf in nouns)
         wordings = [(source.USES[use] * 2)[:3] for use in wording.USES]
         self.use = np.stack([self._add(column) for column in zip(*wordings, strict=True)], axis=1)
         self.filler = self._add(source.FILLERS)
@@ -93,7 +94,7 @@ class Bank:
             [
                 *self._phrases,
                 *(_upper(p) for p in self._phrases),
-                *(" ".join(map(_headline, p.split(" "))) for p in self._phrases),
+                *(_upper(" ".join(map(_headline, p.split(" ")))) for p in self._phrases),
                 *(" ".join(map(_headline, p.split(" "))) + "," for p in self._phrases),
             ]
         )
@@ -118,11 +119,12 @@ def titles(facts: Facts, words: Bank, gap: float) -> tuple[pa.Array, Array]:
     """string[N] titles, and uint8[N] which attributes stand in them.
 
     style: 0 brand first, 1 attributes first, 2 noun first, 3 stuffed with filler, 4 short.
+    Styles 0 and 3 at times put a word that shoppers use behind the noun.
     """
     count, places = facts.entry.shape
     draw = _Draws(facts.key, "title")
     style = facts.style
-    chance = np.array([0.65, 0.75, 0.6, 0.6, 0.25])[style] if gap else np.ones(count)
+    chance = np.array([0.85, 0.9, 0.85, 0.8, 0.5])[style] if gap else np.ones(count)
     place = np.arange(places)
     present = (facts.entry >= 0) & ~words.silent[facts.entry]
     told = present & ((draw.grid(places) < chance[:, None]) | (place == facts.varies[:, None]))
@@ -144,6 +146,7 @@ def titles(facts: Facts, words: Bank, gap: float) -> tuple[pa.Array, Array]:
     fillers = len(words.filler)
     first = (fillers * draw()).astype(np.int64)
     last = (first + 1 + ((fillers - 1) * draw()).astype(np.int64)) % fillers
+    stuffs = (style == 0) & (draw() < 0.4) | (style == 3) & (draw() < 0.6)
     none = np.full(count, NOTHING)
     by_style = [
         ([brand, model, none, none], [none, none, none]),
@@ -160,6 +163,7 @@ def titles(facts: Facts, words: Bank, gap: float) -> tuple[pa.Array, Array]:
             opening,
             np.where(front, phrases, NOTHING),
             np.where(reverse, NOTHING, noun)[:, None],
+            np.where(stuffs, words.synonym[facts.leaf], NOTHING)[:, None],
             np.where(back, phrases, NOTHING),
             ending,
         ],
