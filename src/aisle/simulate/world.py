@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aisle.core.env import Progress, silent
 from aisle.core.lists import Array
-from aisle.simulate.catalogue import make_items
+from aisle.simulate.catalogue import as_of, make_items
 from aisle.simulate.grades import Steps, Verdicts, judge, steps
 from aisle.simulate.knobs import Knobs, checked
 from aisle.simulate.lexical import Bm25
+from aisle.simulate.products import DAY_S, START_S
 from aisle.simulate.queries import Query, queries
 from aisle.simulate.truth import Truth
 from aisle.simulate.utility import felt_grades, uses_utility
@@ -119,7 +121,7 @@ def simulate(
     progress: Progress = silent,
     **knobs: float,
 ) -> dict[str, Any]:
-    """Fill a shop: its catalogue, a log of ``days``, judgments, ``queries.txt`` and ``world.json``.
+    """Fill a shop: its catalogue as it is after ``days``, a log of these days, judgments, ``queries.txt`` and ``world.json``.
 
     A folder must be new.  Returns what was written: version, items, events, queries, judgments.
     """
@@ -130,10 +132,13 @@ def simulate(
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
     progress("catalogue", 0, None)
     made = World.make(items, seed, world, **knobs)
-    target.write_generation([made.items])
+    end_s = START_S + DAY_S * days
+    target.write_generation([as_of(made.items, made.truth, end_s)])
     progress("catalogue", items, items)
     asked = made.queries(num_queries)
     judgments, gains = annotate(made, asked, budget)
+    on_sale = made.items["item_id"].filter(pa.array(made.truth.alive(end_s)))
+    judgments = judgments.filter(pc.is_in(judgments["item_id"], on_sale.combine_chunks()))
     target.write_judgments(judgments, gains)
     progress("judgments", len(judgments), len(judgments))
     num_events = 0
