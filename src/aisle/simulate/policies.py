@@ -127,22 +127,48 @@ class RankedPolicy:
     """Whatever ranks requests, such as a fitted funnel: ``ranker.ranked(requests)``, in batches.
 
     Propensities are those that the ranker writes, 1 without.  Further pages show on from the same list.
+
+    searches_are_personal  set it to False where a search is answered by its words alone, whoever asks and whenever: each text
+                           is then ranked once and remembered
     """
 
-    def __init__(self, ranker: Ranker, *, places: int = PAGE, batch: int = 256) -> None:
+    def __init__(
+        self, ranker: Ranker, *, places: int = PAGE, batch: int = 256, searches_are_personal: bool = True
+    ) -> None:
         self.ranker, self.places, self.batch = ranker, places, batch
+        self._remembered: dict[str, ItemLists] | None = None if searches_are_personal else {}
 
     def __call__(self, visits: Visits, rng: np.random.Generator) -> Pages:
         return paged(self.rankings(visits), visits, self.places)
 
     def rankings(self, visits: Visits) -> ItemLists:
-        """V whole lists."""
-        requests = requests_of(visits)
+        """V whole lists, with the column ``propensity``."""
+        if self._remembered is None:
+            return self._ranked(requests_of(visits))
+        texts, which = np.unique(visits.text.astype(str), return_inverse=True)
+        new = [n for n, text in enumerate(texts) if text and text not in self._remembered]
+        if new:
+            _, first = np.unique(which, return_index=True)
+            found = self._ranked(requests_of(visits.select(first[new])))
+            self._remembered |= {str(texts[n]): found.list_of(place) for place, n in enumerate(new)}
+        feeds = np.flatnonzero(visits.text == "")
+        lists = [self._remembered[str(text)] for text in texts if text]
+        start = len(texts) - len(lists)
+        lists = [*lists, self._ranked(requests_of(visits.select(feeds)))] if len(feeds) else lists
+        place = which - start
+        place[feeds] = len(texts) - start + np.arange(len(feeds))
+        return ItemLists.concat(lists).select(place)
+
+    def _ranked(self, requests: Requests) -> ItemLists:
         parts = [
             self.ranker.ranked(requests.select(np.arange(start, min(start + self.batch, len(requests)))))
             for start in range(0, len(requests), self.batch)
         ]
-        return ItemLists.concat([part.only(*({"propensity"} & part.columns.keys())) for part in parts])
+        certain = [
+            part if "propensity" in part.columns else part.with_columns(propensity=np.ones(len(part.item), np.float32))
+            for part in parts
+        ]
+        return ItemLists.concat([part.only("propensity") for part in certain])
 
 
 def requests_of(visits: Visits) -> Requests:
