@@ -61,7 +61,7 @@ class Knobs:
     )
     noise: float = knob(0.7, null=0.0, adverse=1.0, says="errors of the annotator, by the full confusion matrix at 1")
     utility: float = knob(
-        0.0, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"
+        0.25, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"
     )
     taste: float = knob(
         0.7, null=0.0, adverse=1.0, says="how personal clicks are; the shelves a shopper visits are always personal"
