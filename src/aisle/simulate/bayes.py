@@ -125,14 +125,14 @@ def _ruled(world: World, query: Query, leaf: int, rows: Array) -> Array:
 def _felt(world: World, query: Query, leaf: int, rows: Array) -> Array:
     """float64[N, 4] of one shelf, by latent utility."""
     intent = query.intent
-    chance_NX, felt_NX = np.ones((len(rows), 1)), np.full((len(rows), 1), -far(intent)[leaf])
+    chance_NX, missed_NX = np.ones((len(rows), 1)), np.zeros((len(rows), 1))
     for want, heavy in zip(intent.wants, weights(intent, query.text), strict=True):
         sure = distance(world.truth, want, rows)
         chance, away = _outcomes(world, want, leaf, rows, sure, value_distance, NEAR_OR_FAR)
         chance_NX = (chance_NX[:, :, None] * chance[:, None, :]).reshape(len(rows), -1)
         away = np.broadcast_to(away, chance.shape)
-        felt_NX = (felt_NX[:, :, None] - heavy * away[:, None, :]).reshape(len(rows), -1)
-    grade_NX = cut(felt_NX)
+        missed_NX = (missed_NX[:, :, None] + heavy * away[:, None, :]).reshape(len(rows), -1)
+    grade_NX = cut(far(intent)[leaf], missed_NX)
     return np.stack([(chance_NX * (grade_NX == grade)).sum(axis=1) for grade in (1, 2, 3, 4)], axis=1)
 
 

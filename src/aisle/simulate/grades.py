@@ -54,10 +54,10 @@ _GRADE_OF_RULE = np.array([rule.grade for rule in RULES], np.int8)
 
 # Shelves whose products can stand in for each other, both ways.
 _SUBSTITUTES = """
-T-Shirts, Shirts | Sweaters, Hoodies | Jeans, Trousers | Jackets, Raincoats | Sneakers, Running Shoes
-Ankle Boots, Hiking Boots | Sandals, Slippers | Speakers, Soundbars | Monitors, Televisions | Sofas, Armchairs
-Floor Lamps, Pendant Lights | Frying Pans, Saucepans | Coffee, Tea | Crisps, Biscuits | Chocolate, Biscuits
-Soft Toys, Building Blocks | Building Blocks, Jigsaw Puzzles
+T-Shirts, Shirts | Sweaters, Hoodies | Jeans, Trousers | Trousers, Leggings | Jackets, Raincoats
+Sneakers, Running Shoes | Ankle Boots, Hiking Boots | Sandals, Slippers | Speakers, Soundbars | Laptops, Tablets
+Monitors, Televisions | Sofas, Armchairs | Desks, Dining Tables | Floor Lamps, Pendant Lights | Frying Pans, Saucepans
+Coffee, Tea | Pasta, Rice | Crisps, Biscuits | Chocolate, Biscuits | Jigsaw Puzzles, Board Games
 """
 
 

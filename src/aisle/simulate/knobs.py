@@ -29,7 +29,12 @@ class Knobs:
     morphology: float = knob(
         0.4, null=0.0, adverse=1.0, says="shoppers bend, join and split words: plurals, woollen, tshirt, 500g"
     )
-    slips: float = knob(0.4, null=0.0, adverse=1.0, says="shoppers misspell: half of this share of slips in any query")
+    slips: float = knob(
+        0.4,
+        null=0.0,
+        adverse=1.0,
+        says="shoppers misspell: a tenth of this share of any queries, and more where they do not know the word",
+    )
     foreign: float = knob(0.04, null=0.0, adverse=0.4, says="share of queries typed in a second language (German)")
     drift: float = knob(0.2, null=0.0, adverse=1.0, says="new words for old things spread as days go by")
     hard: float = knob(0.16, null=0.0, adverse=0.6, says="share of negations, alternatives, questions and knowledge")

@@ -136,7 +136,7 @@ class Speaker:
     def finished(self, text: str, *, slip: bool) -> str:
         """The query as it arrives: lower case, at times with a slip; ``slip``: nearly always."""
         text = " ".join(text.lower().split())
-        chance = min(1.0, 2 * self.knobs.slips) if slip else 0.1 * self.knobs.slips
+        chance = min(1.0, 3 * self.knobs.slips) if slip else 0.1 * self.knobs.slips
         if self.words.random() < chance:
             slipped = self._slipped(text)
             if slipped != text:

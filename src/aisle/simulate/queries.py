@@ -42,7 +42,7 @@ names no shelf; knowledge: a goal that takes a fact of the world.  Together a sh
 UNASKED = ("plain", "conventional", "regular fit", "size", "shoe size", "width", "persons")
 """Values and attributes that nobody types."""
 
-UNDENIED = (*UNASKED, "unscented")
+UNDENIED = (*UNASKED, "unscented", "mild", "dark")
 """Values that nobody types after "not"."""
 
 ADJECTIVES = frozenset((

@@ -22,20 +22,23 @@ from aisle.simulate.truth import Truth
 CUTS = (-2.5, -1.05, -0.4)
 """Below the first is grade 1, above the last grade 4."""
 
+MOST_MISSED = 2.2
+"""What the wants can cost together."""
+
 OUT_OF_AISLE, OUT_OF_DEPARTMENT, IN_AISLE = 3.2, 4.5, 1.5
 
 
 def felt_grades(truth: Truth, intent: Intent, rows: Array, text: str) -> Array:
     """int8[N], 1 to 4: what these rows are worth to a shopper who typed ``text``."""
-    felt = -far(intent)[truth.leaf[rows]]
+    missed = np.zeros(len(rows))
     for want, heavy in zip(intent.wants, weights(intent, text), strict=True):
-        felt = felt - heavy * distance(truth, want, rows)
-    return cut(felt)
+        missed += heavy * distance(truth, want, rows)
+    return cut(far(intent)[truth.leaf[rows]], missed)
 
 
-def cut(utility: Array) -> Array:
-    """int8, 1 to 4, of utilities, which are 0 at best."""
-    return (1 + np.searchsorted(CUTS, utility, "right")).astype(np.int8)
+def cut(far: Array, missed: Array) -> Array:
+    """int8, 1 to 4: of the distance of the shelf and of what the wants miss, which alone make nothing irrelevant."""
+    return (1 + np.searchsorted(CUTS, -far - np.minimum(missed, MOST_MISSED), "right")).astype(np.int8)
 
 
 def weights(intent: Intent, text: str) -> Array:
