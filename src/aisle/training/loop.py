@@ -37,6 +37,8 @@ from aisle.training.schedules import rate_factor
 from aisle.training.settings import TrainSettings, wants_bf16
 
 Losses = Mapping[str, Tensor]
+LossFunction = Callable[[nn.Module, Any], Losses | tuple[Losses, Mapping[str, float]]]
+"""(module, batch) -> the losses by task; with figures for the log beside them where there are any."""
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Trained:
 def train(
     module: nn.Module,
     batches: Batches,
-    loss: Callable[[nn.Module, Any], Losses],
+    loss: LossFunction,
     settings: TrainSettings,
     *,
     tables: Tables | None = None,
@@ -72,7 +74,8 @@ def train(
 ) -> Trained:
     """Train ``module`` in place.
 
-    loss      (module, batch) -> task -> scalar, the mean over the examples that carry the task's label
+    loss      (module, batch) -> task -> scalar, the mean over the examples that carry the task's label; or a pair of that and
+              figures for the log
     tables    the embedding tables inside the module
     balancer  joins the losses; None adds them up
     shared    the tensors that several tasks use, for the balancer; all dense parameters when None
@@ -95,7 +98,7 @@ class _Run:
         self,
         module: nn.Module,
         batches: Batches,
-        loss: Callable[[nn.Module, Any], Losses],
+        loss: LossFunction,
         settings: TrainSettings,
         tables: Tables | None,
         balancer: Balancer | None,
@@ -179,8 +182,8 @@ class _Run:
     def _backward(self, batch: Any) -> dict[str, float]:
         """Gradients of one batch into ``.grad`` and the tables."""
         with self._precision():
-            losses = self.loss(self.module, batch)
-        figures = {f"loss/{name}": float(value.detach()) for name, value in losses.items()}
+            losses, extra = _with_figures(self.loss(self.module, batch))
+        figures = {**extra, **{f"loss/{name}": float(value.detach()) for name, value in losses.items()}}
         if self.balancer is None:
             sum(losses.values(), torch.zeros((), device=self.device)).backward()
             return figures
@@ -195,7 +198,8 @@ class _Run:
         if self.reference is None:
             return None
         with torch.no_grad(), self._precision():
-            return {name: float(value) for name, value in self.loss(self.reference, batch).items()}
+            losses, _ = _with_figures(self.loss(self.reference, batch))
+            return {name: float(value) for name, value in losses.items()}
 
     # -- validation and stages -----------------------------------------------------------------------------------------
 
@@ -326,6 +330,10 @@ class _Run:
 
             tensors = {name: tensor.numpy() for name, tensor in point.part("balancer").items()}
             self.balancer.load(State(tensors, values["balancer"]))
+
+
+def _with_figures(result: Losses | tuple[Losses, Mapping[str, float]]) -> tuple[Losses, Mapping[str, float]]:
+    return result if isinstance(result, tuple) else (result, {})
 
 
 def _endless(batches: Batches) -> Iterator[Any]:
