@@ -57,12 +57,18 @@ def test_block_diagonal_matrices_make_it_the_heterogeneous_layer():
 def test_full_rank_factors_can_be_any_matrix():
     """Found by gradient descent from samples of c and c Khat."""
     torch.manual_seed(0)
-    wanted = torch.randn(T * D, T * D, dtype=torch.float64)
-    part = Composite(T, D, T, T * D).double()
-    c = torch.randn(200, T * D, dtype=torch.float64)
+    size = 3 * 4
+    wanted = torch.randn(size, size, dtype=torch.float64)
+    part = Composite(3, 4, 3, size).double()
+    c = torch.randn(100, size, dtype=torch.float64)
     target = c @ wanted
     optimizer = torch.optim.LBFGS(
-        part.parameters(), lr=1.0, max_iter=400, line_search_fn="strong_wolfe", history_size=20
+        part.parameters(),
+        max_iter=1500,
+        tolerance_grad=1e-12,
+        tolerance_change=1e-16,
+        line_search_fn="strong_wolfe",
+        history_size=40,
     )
 
     def closure():
