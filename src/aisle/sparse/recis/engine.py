@@ -5,8 +5,9 @@ Legend: B samples, W columns of all features together, U distinct rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,40 +17,37 @@ import torch.distributed as dist
 from aisle.core.errors import UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding, Ids, RowGradient
+from aisle.sparse.recis import checkpoint, serving
 from aisle.sparse.recis.batch import as_ids, columns_of, joined
-from aisle.sparse.recis.layout import coalesced
-from aisle.sparse.recis.lookup import Local, Lookup, Spread
+from aisle.sparse.recis.compiled import FeatureEngine
+from aisle.sparse.recis.features import Op
+from aisle.sparse.recis.layout import ID_BITS, Physical, child_of, id_of
+from aisle.sparse.recis.lookup import Local, Lookup, Spread, owner_of
 from aisle.sparse.recis.table import Table
 
 
-class RecisTables(torch.nn.Module):
-    """Tables that grow while ``training``; see ``aisle.core.tables.Tables``.
+class FeatureTables(torch.nn.Module):
+    """Raw columns to vectors over given physical tables: what training and serving share.
 
-    tables   the physical tables
     columns  feature -> (first column, number of columns) in what ``packed`` returns
-    steps    optimiser steps so far
     """
 
     def __init__(
         self,
         embeddings: Mapping[str, Embedding],
-        optimiser: Any,
-        *,
-        seed: int = 0,
-        threads: int = 1,
-        block_rows: int = 10_240,
-        evict_every: int = 100,
+        features: Mapping[str, Sequence[Op]],
+        layout: list[Physical],
+        tables: Sequence[Any],
+        lookup: Lookup,
+        threads: int,
     ) -> None:
         super().__init__()
-        self.embeddings, self.optimiser = dict(embeddings), optimiser
-        self.layout = coalesced(self.embeddings, threads)
-        self.columns = columns_of(self.layout, self.embeddings)
-        self.tables = [Table(p.kind, optimiser, seed=seed, block_rows=block_rows) for p in self.layout]
-        self.evict_every, self.steps = evict_every, 0
-        self.lookup: Lookup = Spread() if dist.is_available() and dist.is_initialized() else Local()
-        many = threads > 1 and len(self.tables) > 1 and isinstance(self.lookup, Local)
+        self.embeddings, self.layout, self.tables, self.lookup = dict(embeddings), layout, list(tables), lookup
+        self.columns = columns_of(layout, self.embeddings)
+        self.num_columns = sum(size for _, size in self.columns.values())
+        self.chains = FeatureEngine(features) if features else None
+        many = threads > 1 and len(self.tables) > 1 and isinstance(lookup, Local)
         self._pool = ThreadPoolExecutor(threads) if many else None
-        self._anchor = torch.zeros((), requires_grad=True)
 
     def __len__(self) -> int:
         """Ids with a row in this process."""
@@ -61,32 +59,72 @@ class RecisTables(torch.nn.Module):
         return sum(t.num_bytes for t in self.tables)
 
     def forward(self, columns: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """Feature -> float32[B, D], or [B, tile_len, D] for ``tile``."""
-        out = self.packed(columns)
+        """Feature -> float32[B, D], or [B, tile_len, D] for ``tile``; declared features without an embedding come as they are,
+        float32[B, k]."""
+        made = self.chains(columns) if self.chains else {}
+        out = self._packed({name: made.get(name) or _column(columns, name) for name in self.embeddings})
         parts = out.split([size for _, size in self.columns.values()], dim=1)
         named = dict(zip(self.columns, parts, strict=True))
         for name, e in self.embeddings.items():
             if e.combiner == "tile":
                 named[name] = named[name].reshape(len(out), e.tile_len, e.dim)
-        return {name: named[name] for name in self.embeddings}
+        plain = {name: torch.from_numpy(c.dense(name)) for name, c in made.items() if name not in self.embeddings}
+        return {name: named[name] for name in self.embeddings} | plain
 
     def packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
         """float32[B, W]: all features side by side, in the order of ``self.columns``; no copy is made to join them."""
-        ids = {name: as_ids(_column(columns, name)) for name in self.embeddings}
-        if self.training and torch.is_grad_enabled():
-            return _Packed.apply(self._anchor, self, ids)
-        return self._look_up(ids, training=False)[0]
+        made = self.chains(columns) if self.chains else {}
+        return self._packed({name: made.get(name) or _column(columns, name) for name in self.embeddings})
 
-    def _look_up(self, ids: Mapping[str, Ids], training: bool) -> tuple[torch.Tensor, list[Any]]:
+    def _packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
+        return self._look_up({name: _ids(column, name) for name, column in columns.items()}, False, 0)[0]
+
+    def _look_up(self, ids: Mapping[str, Ids], training: bool, step: int) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
-        out = torch.from_numpy(np.empty((num, sum(size for _, size in self.columns.values())), np.float32))
-        out_BW = out.numpy()
+        out_BW = np.empty((num, self.num_columns), np.float32)  # numpy asks for large pages, torch does not
 
         def one(n: int) -> Any:
             batch = joined(self.layout[n], self.embeddings, self.columns, ids, num)
-            return batch, self.lookup.forward(self.tables[n], batch, out_BW, training, self.steps + 1)
+            return batch, self.lookup.forward(self.tables[n], batch, out_BW, training, step)
 
-        return out, self._each(one)
+        taken = self._each(one)
+        return torch.from_numpy(out_BW), taken
+
+    def _each(self, call: Callable[[int], Any]) -> list[Any]:
+        """``call`` for every physical table, side by side where there are threads."""
+        numbers: Iterable[int] = range(len(self.tables))
+        return list(self._pool.map(call, numbers) if self._pool else map(call, numbers))
+
+
+class RecisTables(FeatureTables):
+    """Tables that grow while ``training``; see ``aisle.core.tables.Tables``.
+
+    steps  optimiser steps so far
+    """
+
+    def __init__(
+        self,
+        embeddings: Mapping[str, Embedding],
+        features: Mapping[str, Sequence[Op]],
+        layout: list[Physical],
+        optimiser: Any,
+        *,
+        seed: int,
+        threads: int,
+        block_rows: int,
+        evict_every: int,
+    ) -> None:
+        tables = [Table(p.kind, optimiser, seed=seed, block_rows=block_rows) for p in layout]
+        spread = dist.is_available() and dist.is_initialized()
+        super().__init__(embeddings, features, layout, tables, Spread() if spread else Local(), threads)
+        self.optimiser, self.evict_every, self.steps = optimiser, evict_every, 0
+        self._anchor = torch.zeros((), requires_grad=True)
+        self._changes: serving.Changes | None = None
+
+    def _packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
+        if not (self.training and torch.is_grad_enabled()):
+            return super()._packed(columns)
+        return _Packed.apply(self._anchor, self, {name: _ids(column, name) for name, column in columns.items()})
 
     def _receive(self, taken: list[Any], grad: torch.Tensor) -> None:
         grad_BW: Array = grad.detach().to(torch.float32).contiguous().numpy()
@@ -108,22 +146,63 @@ class RecisTables(torch.nn.Module):
         return out
 
     def step(self, parts: int = 1, lr: float | None = None) -> None:
-        """Apply what waits, divided by ``parts``; every ``evict_every`` steps drop what is due."""
+        """Apply what waits, divided by ``parts``; every ``evict_every`` steps drop the ids that are due."""
         self.steps += 1
         rate = self.optimiser.lr if lr is None else lr
-        self._each(lambda n: self.tables[n].apply(1 / parts, self.steps, rate))
-        if self.steps % self.evict_every == 0:
-            self._each(lambda n: self.tables[n].evict(self.steps))
+        changed = self._each(lambda n: self.tables[n].apply(1 / parts, self.steps, rate))
+        due = self.steps % self.evict_every == 0
+        dropped = self._each(lambda n: self.tables[n].evict(self.steps)) if due else None
+        if self._changes is not None:
+            self._changes.note(changed, dropped)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget what waits."""
         for table in self.tables:
             table.forget()
 
-    def _each(self, call: Callable[[int], Any]) -> list[Any]:
-        """``call`` for every physical table, side by side where there are threads."""
-        numbers: Iterable[int] = range(len(self.tables))
-        return list(self._pool.map(call, numbers) if self._pool else map(call, numbers))
+    # --- whole tables ---
+
+    def content(self) -> Iterator[tuple[str, Array, dict[str, Array]]]:
+        """(logical table, its ids int64[N], their vectors and slots) of what this process holds, table by table."""
+        for physical, table in zip(self.layout, self.tables, strict=True):
+            key, values = table.dump()
+            child = child_of(key)
+            for c, name in enumerate(physical.children):
+                mine = slice(*np.searchsorted(child, [c, c + 1]))
+                yield name, id_of(key[mine]), {n: v[mine] for n, v in values.items()}
+
+    def enter(self, name: str, ids: Array, values: Mapping[str, Array]) -> None:
+        """Ids of a logical table with vectors and slots, those that this process owns.  Raises UnknownName."""
+        for physical, table in zip(self.layout, self.tables, strict=True):
+            if name in physical.children:
+                key = ids | (physical.children.index(name) << ID_BITS)
+                if isinstance(self.lookup, Spread):
+                    own = owner_of(key, self.lookup.num_ranks) == self.lookup.rank
+                    key, values = key[own], {n: v[own] for n, v in values.items()}
+                table.fill(key, values)
+                return
+        names = [child for physical in self.layout for child in physical.children]
+        raise UnknownName(f"no table {name!r}{nearest(name, names)}")
+
+    def save(self, folder: Path) -> None:
+        """Everything, optimiser included; with several processes every one of them calls this."""
+        checkpoint.save(self, folder)
+
+    def load(self, folder: Path) -> None:
+        """What ``save`` wrote, under any number of processes, into empty tables.  Raises StateError when damaged."""
+        checkpoint.load(self, folder)
+
+    def export(self, folder: Path) -> dict[str, Path]:
+        """Files for serving; what changes from here on is the next ``export_changes``.  One process only."""
+        files = serving.export(self, folder)
+        self._changes = serving.Changes(len(self.tables))
+        return files
+
+    def export_changes(self, path: Path) -> int:
+        """Write what changed since the last export to one file.  Returns the number of rows; see ``ServedTables.apply``."""
+        num = serving.export_changes(self, self._changes, path)
+        self._changes = serving.Changes(len(self.tables))
+        return num
 
 
 class _Packed(torch.autograd.Function):
@@ -131,7 +210,7 @@ class _Packed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, anchor: torch.Tensor, tables: RecisTables, ids: Mapping[str, Ids]) -> torch.Tensor:
-        out, taken = tables._look_up(ids, training=True)
+        out, taken = tables._look_up(ids, True, tables.steps + 1)
         ctx.tables, ctx.taken = tables, taken
         return out
 
@@ -145,3 +224,7 @@ def _column(columns: Mapping[str, Any], name: str) -> Any:
     if name not in columns:
         raise UnknownName(f"the batch has no column {name!r}{nearest(name, columns)}")
     return columns[name]
+
+
+def _ids(column: Any, name: str) -> Ids:
+    return column.as_ids(name) if hasattr(column, "as_ids") else as_ids(column)

@@ -26,11 +26,11 @@ NO_TIMES = np.zeros(0, np.int32)
 class Found:
     """
     index  int32[P]  each key's place among the distinct ones, -1 where it has no row
-    row_U  int32[U]  row of each distinct key
+    row    int32[U]  row of each distinct key
     """
 
     index: Array
-    row_U: Array
+    row: Array
 
 
 class IdMap:

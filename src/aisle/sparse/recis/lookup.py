@@ -44,8 +44,8 @@ class Local:
         return found
 
     def backward(self, table: Table, batch: Batch, taken: Found, grad: Array) -> None:
-        value, met = table.reduce(batch, taken.index, len(taken.row_U), grad, 1.0)
-        table.pend(taken.row_U, averaged(value, met))
+        value, met = table.reduce(batch, taken.index, len(taken.row), grad, 1.0)
+        table.pend(taken.row, averaged(value, met))
 
 
 def averaged(value: Array, met: Array) -> Array:
@@ -93,7 +93,7 @@ class Spread:
             found = table.look_up(key_R, 0, self._exchange(times_U[order], sent, received), step)
         else:
             found = table.read_only(key_R)
-        row_R = np.where(found.index < 0, -1, found.row_U[found.index] if len(found.row_U) else -1).astype(np.int32)
+        row_R = np.where(found.index < 0, -1, found.row[found.index] if len(found.row) else -1).astype(np.int32)
         vector = self._exchange(table.rows.read(row_R), received, sent)
         taken = Taken(place[index], sent, received, found)
         table.pool(batch, taken.index, dense_source(vector), out)
@@ -106,7 +106,7 @@ class Spread:
         value_R = self._exchange(value.reshape(-1, table.kind.dim), taken.sent, taken.received)
         met_R = met if by_worker else self._exchange(met, taken.sent, taken.received)
         has = taken.found.index >= 0
-        index, rows = taken.found.index[has], taken.found.row_U
+        index, rows = taken.found.index[has], taken.found.row
         total = np.zeros(len(rows) * table.kind.dim, np.float32)
         kernels.add_rows(index, value_R[has].reshape(-1), table.kind.dim, total)
         count = met_R if by_worker else np.bincount(index, met_R[has], len(rows))

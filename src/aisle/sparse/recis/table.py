@@ -26,7 +26,6 @@ class Table:
 
     kind        what its features have in common
     optimiser   Adam, Adagrad or Sgd
-    changed     rows whose vector changed since ``forget_changes``, when ``track`` is set
     """
 
     def __init__(self, kind: Kind, optimiser: Any, *, seed: int, block_rows: int) -> None:
@@ -56,9 +55,9 @@ class Table:
             key, num_admitted, times, self.kind.min_count, rows.data, rows.width
         )
         std = np.float32(self.kind.init_std * _UNIT)
-        kernels.begin_rows(new_U, slot_U, self.ids.entry, found.row_U, *rows.arrays, std, self.seed)
+        kernels.begin_rows(new_U, slot_U, self.ids.entry, found.row, *rows.arrays, std, self.seed)
         if "stamp" in rows.place:
-            kernels.stamp(found.row_U, rows.words, rows.width, rows.place["stamp"], step)
+            kernels.stamp(found.row, rows.words, rows.width, rows.place["stamp"], step)
         return found
 
     def read_only(self, key: Array) -> Found:
@@ -71,8 +70,8 @@ class Table:
     def source(self, found: Found) -> Source:
         """Where ``pool`` reads the vectors of found rows."""
         if not self.rows.is_bf16:
-            return found.row_U, self.rows.data, self.rows.width
-        return dense_source(self.rows.read(found.row_U))
+            return found.row, self.rows.data, self.rows.width
+        return dense_source(self.rows.read(found.row))
 
     def pool(self, batch: Batch, index: Array, source: Source, out: Array) -> None:
         """The combined vectors of every feature of the batch, into its columns of ``out`` float32[B, all columns]."""
