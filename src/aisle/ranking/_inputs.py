@@ -169,23 +169,53 @@ class InputLayer(nn.Module):
 
 
 class TableLookup(nn.Module):
-    """The lookup by ``aisle.core.tables``: an id of -1 has no vector and counts for nothing."""
+    """The lookup by ``aisle.core.tables``, in one call: candidates, places of the past and requests are its samples, each with
+    ids in the features that it has.  A past item has the vector of the candidate field of its name.  An id of -1 has none."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, shape: Shape) -> None:
         super().__init__()
-        self.tables = tables
+        self.tables, self.shape = tables, shape
 
     def forward(self, columns: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        return self.tables({name: as_ids(column.numpy()) for name, column in columns.items()})
+        arrays = {name: column.numpy() for name, column in columns.items()}
+        pasts = self.shape.pasts
+        there = {kind: arrays[f"{kind}_{TARGET[0]}"] >= 0 for kind in pasts}
+        num_item, num_request = len(arrays[TARGET[0]]), len(next(iter(there.values())))
+        sizes = [num_item, *(int(mask.sum()) for mask in there.values()), num_request]
+        ids = {}
+        for own in self.shape.fields:
+            if own.is_past:
+                continue
+            parts: list[Array | None] = [None] * len(sizes)
+            parts[0 if own.name in self.shape.item_fields else -1] = arrays[own.name]
+            if own.name in TARGET:
+                for at, kind in enumerate(pasts, start=1):
+                    parts[at] = arrays[f"{kind}_{own.name}"][there[kind]]
+            ids[own.name] = joined_ids(parts, sizes)
+        vectors = {name: rows.split(sizes) for name, rows in self.tables(ids).items()}
+        out = {name: parts[0 if name in self.shape.item_fields else -1] for name, parts in vectors.items()}
+        for at, kind in enumerate(pasts, start=1):
+            place = torch.from_numpy(np.flatnonzero(there[kind]))
+            for what in TARGET:
+                out[f"{kind}_{what}"] = _at_places(vectors[what][at], place, there[kind].shape)
+        return out
 
 
-def as_ids(id_BL: Array) -> Ids:
-    """A column with -1 for none, as the ids that are there."""
-    there = id_BL >= 0
-    if id_BL.ndim == 1 and there.all():
-        return Ids(id_BL)
-    counts = there.sum(1) if id_BL.ndim == 2 else there
-    return Ids(id_BL[there], splits_of(counts))
+def joined_ids(parts: Sequence[Array | None], sizes: Sequence[int]) -> Ids:
+    """One column over samples of several kinds: int64[B] or [B, L] with -1 for none; None where a kind has no such field."""
+    counts, ids = [], []
+    for part, size in zip(parts, sizes, strict=True):
+        there = np.zeros(size, np.int64) if part is None else part >= 0
+        counts.append(there.sum(1) if there.ndim == 2 else there)
+        if part is not None:
+            ids.append(part[there])
+    return Ids(np.concatenate(ids), splits_of(np.concatenate(counts)))
+
+
+def _at_places(rows_Pd: Tensor, place_P: Tensor, shape: tuple[int, int]) -> Tensor:
+    """[Q, L, d]: the vectors at their places, 0 elsewhere."""
+    out = rows_Pd.new_zeros(shape[0] * shape[1], rows_Pd.shape[1])
+    return out.index_copy(0, place_P, rows_Pd).view(*shape, -1)
 
 
 class Ranker(nn.Module):

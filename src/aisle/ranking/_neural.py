@@ -93,7 +93,7 @@ class NeuralRanker(Method):
         return {"lists": "candidates"} if self.negatives else {}
 
     def trunk(self, shape: Shape, tasks: Sequence[str]) -> nn.Module:
-        """The network: ``Inputs`` -> logits [N, K]; what only one task uses is under ``heads``."""
+        """The network: ``Inputs`` -> logits [N, K].  What only one task uses is under ``heads`` and is given float32."""
         raise NotImplementedError
 
     def weights(self) -> dict[str, float]:
@@ -124,7 +124,7 @@ class NeuralRanker(Method):
         if "seed" in type(part).model_fields:
             part = part.model_copy(update={"seed": env.seed})
         tables: Tables = part.build(env)
-        return self.ranker(shape, TableLookup(tables)), tables
+        return self.ranker(shape, TableLookup(tables, shape)), tables
 
     def tables_part(self, shape: Shape) -> Any:
         """The settings of the tables that hold the vectors of these fields."""
@@ -221,16 +221,12 @@ def mean_losses(module: nn.Module, examples: Examples, pages: int = 512) -> dict
 
 
 def embeddings(shape: Shape) -> dict[str, dict[str, Any]]:
-    """The declarations of the tables: field -> settings of ``core.tables.Embedding``."""
-    out: dict[str, dict[str, Any]] = {}
-    for name, field in shape.id_fields().items():
-        settings: dict[str, Any] = {"dim": shape.dim, "table": field.table}
-        if field.keep:
-            settings |= {"combiner": "tile", "tile_len": field.length}
-        elif field.length:
-            settings |= {"combiner": "mean"}
-        out[name] = settings
-    return out
+    """The declarations of the tables: field -> settings of ``core.tables.Embedding``.  The past shares its candidates' fields."""
+    return {
+        field.name: {"dim": shape.dim, "table": field.table, "combiner": "mean" if field.length else "sum"}
+        for field in shape.fields
+        if not field.is_past
+    }
 
 
 def _split(pages: Impressions) -> tuple[Impressions, Impressions | None]:

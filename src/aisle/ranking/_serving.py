@@ -68,7 +68,7 @@ class NeuralStage:
         self._trunk = self.model.trunk
         self._short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
         if self._short:
-            self._trunk = copy.deepcopy(self.model.trunk).bfloat16()
+            self._trunk = short_copy(self.model.trunk)
 
     @classmethod
     def exported(
@@ -112,7 +112,7 @@ class NeuralStage:
         weights: Mapping[str, Tensor],
         files: Mapping[str, Path],
     ) -> NeuralStage:
-        model = method.ranker(shape, TableLookup(method.tables_part(shape).open(files)))
+        model = method.ranker(shape, TableLookup(method.tables_part(shape).open(files), shape))
         own = {name: tensor for name, tensor in weights.items() if not name.startswith("inputs.lookup.")}
         model.load_state_dict(own, strict=False)
         return cls(method, env, maker, scale, model, files)
@@ -173,6 +173,13 @@ class NeuralStage:
 
         rates = {RATES[task]: probability_NK[:, k] for k, task in enumerate(self.method.tasks)}
         return {"score": probability_NK @ self._weight_K.numpy(), **rates}
+
+
+def short_copy(trunk: torch.nn.Module) -> torch.nn.Module:
+    """The network in bf16; its heads stay in float32, and with them the logits."""
+    short = copy.deepcopy(trunk).bfloat16()
+    short.heads.float()
+    return short
 
 
 def shortened(inputs: Inputs) -> Inputs:

@@ -49,8 +49,8 @@ class DcnV2Trunk(nn.Module):
         x_ND = inputs.flat()
         crossed_ND = self.cross(x_ND)
         if self.stacked:
-            return self.heads(self.layers(crossed_ND))
-        return self.heads(torch.cat([crossed_ND, self.layers(x_ND)], 1))
+            return self.heads(self.layers(crossed_ND).float())
+        return self.heads(torch.cat([crossed_ND, self.layers(x_ND)], 1).float())
 
 
 METHOD = DcnV2

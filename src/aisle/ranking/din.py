@@ -51,7 +51,7 @@ class DinTrunk(nn.Module):
             self.attention[kind](past, inputs.there[kind], inputs.target, inputs.owner)
             for kind, past in inputs.past.items()
         ]
-        return self.heads(self.layers(torch.cat([inputs.flat(), *seen], 1)))
+        return self.heads(self.layers(torch.cat([inputs.flat(), *seen], 1)).float())
 
 
 METHOD = Din

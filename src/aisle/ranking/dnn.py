@@ -34,7 +34,7 @@ class DnnTrunk(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """[N, K]"""
-        return self.heads(self.layers(inputs.flat()))
+        return self.heads(self.layers(inputs.flat()).float())
 
 
 METHOD = Dnn

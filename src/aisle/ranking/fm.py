@@ -47,6 +47,7 @@ class FmTrunk(nn.Module):
         request, item = self._vectors(inputs)
         vector_NFd = torch.cat([request[inputs.owner], item], 1)
         pair_Nd = 0.5 * (vector_NFd.sum(1).square() - vector_NFd.square().sum(1))
+        vector_NFd, pair_Nd = vector_NFd.float(), pair_Nd.float()
         return self.heads["first"](vector_NFd.flatten(1)) + self.heads["second"](pair_Nd)
 
     def _vectors(self, inputs: Inputs) -> tuple[Tensor, Tensor]:

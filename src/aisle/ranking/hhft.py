@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aisle.nn.hetero_layer import HeteroLayer, block_numbers
 from aisle.nn.hiformer_layer import HiformerLayer, default_rank
@@ -33,6 +34,9 @@ from aisle.nn.tokens import Tokens
 from aisle.ranking._features import PAST
 from aisle.ranking._inputs import Inputs, Shape
 from aisle.ranking._neural import NeuralRanker
+
+SOFT = 1e-2
+"""Added to the variance of a block's vectors; a vector that was just made has a variance of 1e-4."""
 
 
 class Hhft(NeuralRanker):
@@ -89,6 +93,29 @@ class HhftTrunk(nn.Module):
         return torch.cat(logits, 1)
 
 
+class TokenMaker(nn.Module):
+    """GELU(W [LN(vectors); numbers] + c).
+
+    The numbers are standardised already, and a norm over them would take away how large they are together.  The norm of
+    the vectors is a soft one: an id that was hardly met keeps a vector near 0, and is not blown up to the length of others.
+
+    width: of the block; after ``vectors`` columns come ``numbers`` ones, then more vectors.
+    """
+
+    def __init__(self, width: int, numbers: int, vectors: int, out: int) -> None:
+        super().__init__()
+        self.at = (vectors, vectors + numbers)
+        self.norm = nn.LayerNorm(width - numbers, eps=SOFT) if width > numbers else None
+        self.linear = nn.Linear(width, out)
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        begin, end = self.at
+        if self.norm is not None:
+            normed = self.norm(torch.cat([x_RD[:, :begin], x_RD[:, end:]], 1) if end > begin else x_RD)
+            x_RD = torch.cat([normed, x_RD[:, begin:end]], 1) if end > begin else normed
+        return functional.gelu(self.linear(x_RD))
+
+
 class TokenMakers(nn.Module):
     """Level 0.  ``counts``: tokens of each block, request blocks first, the tasks' tokens last (a block each)."""
 
@@ -108,12 +135,13 @@ class TokenMakers(nn.Module):
         tokens = [[settings.tokens.get(name, 1) for name in side] for side in names]
         self.num_request = sum(tokens[0])
         self.counts = [*tokens[0], *tokens[1], *[1] * tasks]
+        numbers = (shape.request_numbers, shape.item_numbers)
         self.of_request, self.of_item = (
             nn.ModuleList(
-                nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n * settings.width), nn.GELU())
-                for width, n in zip(widths, numbers, strict=True)
+                TokenMaker(width, own.get(name, 0), own_vectors(shape, name, request=side == 0), n * settings.width)
+                for (name, width), n in zip(blocks.items(), made, strict=True)
             )
-            for widths, numbers in zip(self.widths, tokens, strict=True)
+            for side, (blocks, own, made) in enumerate(zip((request, item), numbers, tokens, strict=True))
         )
         self.kind = nn.Parameter(0.02 * torch.randn(sum(self.counts) - tasks, settings.width))
         self.task = nn.Parameter(0.02 * torch.randn(tasks, settings.width))
@@ -216,6 +244,12 @@ class Encoder(nn.Module):
         if tokens.owner is not None:
             of_request = of_request[tokens.owner]
         return (own.sum(0) + of_request) / (len(own) + len(tokens.request))
+
+
+def own_vectors(shape: Shape, block: str, *, request: bool) -> int:
+    """How many columns of a block are its fields' vectors; a past is vectors throughout, and is counted from its end."""
+    own = [f for f in shape.fields if f.block == block and not f.is_past]
+    return shape.dim * sum((f.name not in shape.item_fields) == request for f in own)
 
 
 def dealt(shape: Shape, blocks: Mapping[str, int], *, request: bool) -> Tensor:

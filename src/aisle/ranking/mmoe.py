@@ -46,7 +46,8 @@ class MmoeTrunk(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """[N, K]"""
         x_ND = inputs.flat()
-        expert_NEh = torch.stack([expert(x_ND) for expert in self.experts], 1)
+        expert_NEh = torch.stack([expert(x_ND) for expert in self.experts], 1).float()
+        x_ND = x_ND.float()
         mixed = [torch.softmax(gate(x_ND), 1)[:, None] @ expert_NEh for gate in self.heads["gates"]]
         return torch.cat([tower(m[:, 0]) for tower, m in zip(self.heads["towers"], mixed, strict=True)], 1)
 

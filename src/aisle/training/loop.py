@@ -266,9 +266,10 @@ class _Run:
         return {n.removeprefix(prefix): v for n, v in self.best_figures.items() if n.startswith(prefix)}
 
     def _keep_reference(self) -> None:
-        self.reference = copy.deepcopy(self.module).eval()
-        for parameter in self.reference.parameters():
-            parameter.requires_grad_(False)
+        """A frozen copy of the dense part; it reads the tables as they are (a copy of all ids would double the memory)."""
+        shared = {} if self.tables is None else {id(self.tables): self.tables}
+        self.reference = copy.deepcopy(self.module, shared).eval().requires_grad_(False)
+        self.module.train()  # the tables among it
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -50,13 +50,11 @@ def save(tables: Any, folder: Path) -> None:
 def load(tables: Any, folder: Path) -> None:
     """Read what belongs to this process.
 
-    Raises StateError when a file is missing, differs from its hash, or was saved with another optimiser's slots, or when the
-    tables hold ids already.
+    What the tables hold already is forgotten: a trainer goes back to its best moment.  Raises StateError when a file is
+    missing, differs from its hash, or was saved with another optimiser's slots.
     """
     from safetensors.numpy import load_file
 
-    if len(tables):
-        raise StateError(f"the tables hold {len(tables)} ids already; load into tables that were just built")
     index = _read_json(folder / "tables.json")
     if index["format"] > FORMAT:
         raise StateError(
@@ -67,6 +65,7 @@ def load(tables: Any, folder: Path) -> None:
             f"{folder} was saved by {index['optimiser']['kind']!r}, the tables are trained by {tables.optimiser.kind!r}; "
             "build them with the same optimiser"
         )
+    tables.clear()
     num = index["processes"]
     for rank in range(num):
         for name, entry in _read_json(folder / f"index_{rank}_of_{num}.json").items():

@@ -162,6 +162,10 @@ class RecisTables(FeatureTables):
 
     # --- whole tables ---
 
+    def clear(self) -> None:
+        """Forget every id and what waits."""
+        self.tables = [table.emptied() for table in self.tables]
+
     def content(self) -> Iterator[tuple[str, Array, dict[str, Array]]]:
         """(logical table, its ids int64[N], their vectors and slots) of what this process holds, table by table."""
         for physical, table in zip(self.layout, self.tables, strict=True):
@@ -189,7 +193,7 @@ class RecisTables(FeatureTables):
         checkpoint.save(self, folder)
 
     def load(self, folder: Path) -> None:
-        """What ``save`` wrote, under any number of processes, into empty tables.  Raises StateError when damaged."""
+        """What ``save`` wrote, under any number of processes, in place of all that is held.  Raises StateError when damaged."""
         checkpoint.load(self, folder)
 
     def export(self, folder: Path) -> dict[str, Path]:

@@ -38,6 +38,10 @@ class Table:
         self._pending: list[tuple[Array, Array]] = []
         self._distinct = Distinct()
 
+    def emptied(self) -> Table:
+        """A new table of the same kind."""
+        return Table(self.kind, self.optimiser, seed=self.seed, block_rows=self.rows.block_rows)
+
     def __len__(self) -> int:
         """Ids with a row."""
         return self.ids.num_rows - self.ids.num_free
