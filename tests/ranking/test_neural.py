@@ -52,7 +52,7 @@ def test_each_learns_who_likes_what(name, view, env):
     """A user never saw the row of the same number: it still stands above nearly all rows of the other kind."""
     cls = registry.method(f"ranking.{name}")
     settings = {**cls.tiny().model_dump(), "tasks": ("click",), "page_batch": 8}
-    settings["train"] = {"epochs": 12, "lr": 1e-2, "schedule": "constant"}
+    settings["train"] = {"epochs": 8, "lr": 1e-2, "schedule": "constant"}
     stage = cls(**settings).fit(view, env)
     users = list(range(0, 40, 3))
     score = stage.score(asked(view, users), everything(len(users), view))["score"].reshape(len(users), -1)
@@ -77,7 +77,7 @@ class Killed(Exception):
 
 def test_a_fit_goes_on_after_a_kill_and_ends_with_the_same_numbers(view, env, tmp_path):
     settings = {**QUICK, "train": TrainSettings(epochs=4, save_every=2, watch="loss")}
-    whole = Dnn(**settings).fit(view, replace(env, scratch=tmp_path / "whole")).state()
+    whole = Dnn(**settings).fit(view, replace(env, scratch=tmp_path / "whole"))
     seen = []
 
     def dying(task, done, total):
@@ -91,11 +91,11 @@ def test_a_fit_goes_on_after_a_kill_and_ends_with_the_same_numbers(view, env, tm
     assert (run / "checkpoints").exists()
     done = []
     goes_on = replace(env, scratch=tmp_path / "killed", progress=lambda task, d, total: done.append(d))
-    again = Dnn(**settings).fit(view, goes_on).state()
+    again = Dnn(**settings).fit(view, goes_on)
     assert done[0] == 11, "the step after the last checkpoint"
     assert ("train ranking.dnn", 1, seen[0][2]) == seen[0]
-    for name, tensor in whole.tensors.items():
-        assert tensor.tobytes() == again.tensors[name].tobytes(), name
+    for name, tensor in whole.state().tensors.items():
+        assert tensor.tobytes() == again.state().tensors[name].tobytes(), name
     for name, path in whole.files.items():
         assert path.read_bytes() == again.files[name].read_bytes(), name
     assert not (run / "checkpoints").exists(), "a fit that ended leaves no checkpoint"
@@ -125,7 +125,7 @@ def test_a_saved_stage_is_json_and_safetensors_and_maps_its_tables(view, env, tm
 def test_columns_are_probabilities_and_the_score_weighs_them(view, env):
     stage = Dnn(**{**QUICK, "tasks": ("click", "order")}, utility={"click": 1.0, "order": 5.0}).fit(view, env)
     columns = stage.score(asked(view, [3]), everything(1, view))
-    assert set(columns) == {"score", "ctr", "order_rate"}
+    assert set(columns) == {"score", "ctr", "order_rate"} == stage.method.writes
     assert ((columns["ctr"] > 0) & (columns["ctr"] < 1)).all()
     np.testing.assert_allclose(columns["score"], columns["ctr"] + 5 * columns["order_rate"], rtol=1e-5)
     with pytest.raises(SettingError, match="utility names 'cart', the tasks are click"):
@@ -133,7 +133,7 @@ def test_columns_are_probabilities_and_the_score_weighs_them(view, env):
 
 
 def test_bf16_serves_nearly_the_same_order(view, env):
-    settings = {**QUICK, "train": TrainSettings(epochs=6, lr=1e-2)}
+    settings = {**QUICK, "train": TrainSettings(epochs=2, lr=1e-2)}
     whole, short = (
         Hhft(**{**settings, "serve_precision": p}, width=16, heads=2).fit(view, env) for p in ("fp32", "bf16")
     )
@@ -158,7 +158,7 @@ def test_tasks_can_be_joined_by_a_balancer(view, env):
 
 
 def test_reasons_name_what_moved_a_row(view, env):
-    settings = {**QUICK, "train": TrainSettings(epochs=12, lr=1e-2), "page_batch": 8}
+    settings = {**QUICK, "train": TrainSettings(epochs=4, lr=1e-2), "page_batch": 8}
     stage = Dnn(**settings).fit(view, env)
     page = everything(1, view).take(np.arange(6))
     reasons = stage.explain(asked(view, [3]), page)

@@ -51,7 +51,10 @@ WORDS = {
 
 
 class NeuralStage:
-    """score(requests, candidates) -> ``score`` float32[N], and the probability of each task."""
+    """score(requests, candidates) -> the probability of each task, and ``score`` float32[N]: these weighed by ``utility``.
+
+    Where one task alone counts the score is its logit, which tells rows apart whose probabilities are both nearly 1.
+    """
 
     def __init__(
         self,
@@ -119,14 +122,14 @@ class NeuralStage:
 
     @torch.inference_mode()
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
-        probability_NK = np.zeros((len(candidates.item), len(self.method.tasks)), np.float32)
+        logit_NK = np.zeros((len(candidates.item), len(self.method.tasks)), np.float32)
         for some in _chunks(candidates):
             requests.check_deadline()
             rows = slice(candidates.splits[some[0]], candidates.splits[some[-1] + 1])
             whole = len(some) == len(candidates)
             part = (requests, candidates) if whole else (requests.select(some), candidates.select(some))
-            probability_NK[rows] = torch.sigmoid(self.logits(self.inputs(*part))).numpy()
-        return self._columns(probability_NK)
+            logit_NK[rows] = self.logits(self.inputs(*part)).numpy()
+        return self._columns(torch.from_numpy(logit_NK))
 
     def inputs(self, requests: Requests, candidates: ItemLists) -> Inputs:
         """What the network reads, from the features of training."""
@@ -168,11 +171,14 @@ class NeuralStage:
         }
         return State(tensors, values, self.files)
 
-    def _columns(self, probability_NK: Array) -> dict[str, Array]:
+    def _columns(self, logit_NK: Tensor) -> dict[str, Array]:
         from aisle.ranking._neural import RATES
 
-        rates = {RATES[task]: probability_NK[:, k] for k, task in enumerate(self.method.tasks)}
-        return {"score": probability_NK @ self._weight_K.numpy(), **rates}
+        probability_NK = torch.sigmoid(logit_NK)
+        rates = {RATES[task]: probability_NK[:, k].numpy() for k, task in enumerate(self.method.tasks)}
+        counting = torch.nonzero(self._weight_K)[:, 0]
+        score = logit_NK[:, counting[0]] if len(counting) == 1 else probability_NK @ self._weight_K
+        return {"score": score.numpy(), **rates}
 
 
 def short_copy(trunk: torch.nn.Module) -> torch.nn.Module:
