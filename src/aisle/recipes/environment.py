@@ -28,7 +28,11 @@ def open_env(
     opened = engine or _opened(shop, progress)
     items, folder = opened.items, shop.generation_folder(opened.generation)
     return Env(
-        engine=opened, encoders=Encoders(own=lambda: own_encoder(items, folder, progress)), seed=seed, progress=progress
+        engine=opened,
+        encoders=Encoders(own=lambda: own_encoder(items, folder, progress)),
+        seed=seed,
+        scratch=shop.folder / "cache" / "fits",
+        progress=progress,
     )
 
 

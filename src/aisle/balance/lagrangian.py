@@ -1,0 +1,186 @@
+"""Lagrangian: tasks are learned in the order of their priority, and what a task reached becomes a constraint on all later
+training, held by a multiplier that learns by gradient ascent.  No weights to tune.
+
+NMT, "No More Tuning: Prioritized Multi-Task Learning with Lagrangian Differential Multiplier Methods" (arXiv:2412.12092).
+Card: docs/methods/lagrangian.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from torch import Tensor
+
+from aisle.balance._gradients import known
+from aisle.core.balance import MeanOverWorkers, alone
+from aisle.core.env import Env
+from aisle.core.errors import ContractError, SettingError
+from aisle.core.method import Part, State
+
+Reference = Literal["paired", "running"]
+
+
+class Lagrangian(Part):
+    """
+    order      tasks by priority, the highest first; a group of tasks is learned in one stage, as a sum
+    reference  what a constraint compares a batch with: ``paired``, the frozen model of the last stage on the same batch
+               (sampling noise cancels), or ``running``, averages of training losses (no second forward)
+    slack      how much a constrained loss may stand above its level, as a share of it
+    rescale    divide the objective by 1 + the sum of multipliers, so that their growth is no growth of the learning rate
+    rate       step of the multipliers' ascent on relative violations
+    start      a multiplier when its constraint appears; above 0 the constraint holds from the first step on
+    most       a multiplier never exceeds this
+    memory     of the running averages, a step
+    levels     task -> level that a production model holds: such a task is a constraint from the start, with no stage of
+               its own.  With levels for all but the last task there is one endless stage, for streams
+    """
+
+    order: tuple[str | tuple[str, ...], ...]
+    reference: Reference = "paired"
+    slack: float = 0.0
+    rescale: bool = True
+    rate: float = 1.0
+    start: float = 1.0
+    most: float = 1e3
+    memory: float = 0.99
+    levels: dict[str, float] = {}
+
+    def model_post_init(self, context: Any) -> None:
+        tasks = [task for group in self.groups for task in group]
+        if not tasks or len(set(tasks)) < len(tasks):
+            raise SettingError(f"order is {self.order}; name each task once, the highest priority first")
+        if self.rate <= 0 or self.start < 0 or self.slack < 0 or not 0 <= self.memory < 1 or self.most < self.start:
+            raise SettingError(
+                f"rate {self.rate}, start {self.start}, most {self.most}, slack {self.slack}, memory {self.memory}; expected a "
+                "rate above 0, start between 0 and most, slack of 0 or more, memory in [0, 1)"
+            )
+        led = [task for group in self.groups[: self.first_stage] for task in group]
+        if self.first_stage == len(self.groups) or set(self.levels) != set(led):
+            raise SettingError(
+                f"levels are given for {sorted(self.levels)}; they must cover whole groups of {self.order} from its "
+                "beginning, and leave the last one to be learned"
+            )
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        return tuple((group,) if isinstance(group, str) else group for group in self.order)
+
+    @property
+    def first_stage(self) -> int:
+        """How many groups have their levels already."""
+        given = [all(task in self.levels for task in group) for group in self.groups]
+        return given.index(False) if False in given else len(given)
+
+    def build(self, env: Env) -> LagrangianBalancer:
+        return LagrangianBalancer(self)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(order=("click", "order"))
+
+
+class LagrangianBalancer:
+    """Stage k:  min over theta, max over lambda >= 0 of  [L_k + sum_{i<k} lambda_i (L_i - c_i)] / (1 + sum lambda).
+
+    theta descends and lambda ascends on every batch:  lambda_i <- clip(lambda_i + rate * v_i, 0, most), with the relative
+    violation v_i = (L_i - c_i) / c_i - slack.  The weights that a task has in effect are ``weights``.
+    """
+
+    def __init__(self, settings: Lagrangian) -> None:
+        self.settings = settings
+        self.stage = settings.first_stage
+        self.levels = dict(settings.levels)
+        self.multipliers = dict.fromkeys(self.levels, settings.start)
+        self.average: dict[str, float] = dict(self.levels)
+        self.violation: dict[str, float] = {}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(task for group in self.settings.groups for task in group)
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The tasks whose stage this is."""
+        return self.settings.groups[self.stage]
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        return (*self.levels, *self.learned)
+
+    @property
+    def wants_reference(self) -> bool:
+        return self.settings.reference == "paired" and bool(self.levels)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each active loss is multiplied with."""
+        scale = 1.0 / (1.0 + sum(self.multipliers.values())) if self.settings.rescale else 1.0
+        return {**{task: scale * m for task, m in self.multipliers.items()}, **dict.fromkeys(self.learned, scale)}
+
+    def step(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Sequence[Tensor],
+        reference: Mapping[str, float] | None = None,
+        mean: MeanOverWorkers = alone,
+    ) -> Mapping[str, float]:
+        """Raises ContractError when ``wants_reference`` and none is given."""
+        here = [task for task in known(losses, self.tasks) if task in self.active]
+        if self.wants_reference and reference is None:
+            raise ContractError("a paired constraint needs the frozen model's losses on this batch; pass reference")
+        weights = self.weights
+        parts = [weights[task] * losses[task] for task in here]
+        if parts:
+            sum(parts[1:], parts[0]).backward()
+        self._ascend(mean({task: float(losses[task].detach()) for task in here}), reference, mean)
+        return {
+            **{f"violation/{task}": v for task, v in self.violation.items()},
+            **{f"multiplier/{task}": m for task, m in self.multipliers.items()},
+            **{f"weight/{task}": w for task, w in weights.items()},
+        }
+
+    def _ascend(self, level: Mapping[str, float], reference: Mapping[str, float] | None, mean: MeanOverWorkers) -> None:
+        keep = self.settings.memory
+        for task, loss in level.items():
+            self.average[task] = keep * self.average.get(task, loss) + (1 - keep) * loss
+        now, then = self.average, self.levels
+        if self.wants_reference and reference is not None:
+            now, then = dict(level), dict(mean({task: reference[task] for task in self.levels if task in level}))
+        for task in [task for task in self.multipliers if task in level]:
+            # The difference is taken as a share of the level and not of the batch's own reference: a batch without a
+            # positive label has a reference near 0.
+            self.violation[task] = (now[task] - then[task]) / self.levels[task] - self.settings.slack
+            raised = self.multipliers[task] + self.settings.rate * self.violation[task]
+            self.multipliers[task] = min(max(raised, 0.0), self.settings.most)
+
+    def advance(self, levels: Mapping[str, float]) -> bool:
+        """The levels of this stage's tasks become constraints; multipliers of earlier ones go on as they are.
+
+        ``levels`` are the training losses of the parameters that the stage ends with; a running reference is compared
+        with its own average instead.  Raises ContractError when a level is missing or not positive.
+        """
+        if self.stage == len(self.settings.groups) - 1:
+            return False
+        reached = self.average if self.settings.reference == "running" else levels
+        for task in self.learned:
+            if not reached.get(task, 0.0) > 0.0:
+                raise ContractError(
+                    f"the level of {task!r} is {reached.get(task)}; a stage must end with a training loss above 0 to hold"
+                )
+            self.levels[task] = float(reached[task])
+            self.multipliers[task] = self.settings.start
+        self.stage += 1
+        return True
+
+    def state(self) -> State:
+        names = ("stage", "levels", "multipliers", "average", "violation")
+        return State(values={name: getattr(self, name) for name in names})
+
+    def load(self, state: State) -> None:
+        self.stage = int(state.values["stage"])
+        for name in ("levels", "multipliers", "average", "violation"):
+            setattr(self, name, {str(task): float(value) for task, value in state.values[name].items()})
+
+
+METHOD = Lagrangian

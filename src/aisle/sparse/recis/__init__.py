@@ -1,0 +1,73 @@
+"""RecIS: a sparse training core, id-keyed tables that grow, beside ordinary dense torch models (arXiv:2509.20883).
+
+Card: docs/methods/recis.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from aisle.core.method import Part
+from aisle.core.tables import Embedding
+from aisle.sparse.recis.features import Op
+from aisle.sparse.recis.optimisers import Adam, Optimiser
+
+
+class Recis(Part):
+    """
+    embeddings   feature -> how its ids become vectors
+    features     feature -> how raw columns become its ids; without a chain a feature's ids are the column of its name
+    optimiser    Adam, Adagrad or Sgd, on touched rows
+    seed         of first values; with the id it decides them, so they do not depend on order, threads or processes
+    threads      compute threads; each works on physical tables of its own
+    block_rows   rows by which a table grows
+    evict_every  steps between two looks for ids to drop
+    device       ``cpu``: compiled loops; another: torch operations on that device, in one process
+    """
+
+    embeddings: dict[str, Embedding]
+    features: dict[str, tuple[Op, ...]] = {}
+    optimiser: Optimiser = Adam()
+    seed: int = Field(0, ge=0, lt=1 << 31)
+    threads: int = Field(1, ge=1, le=64)
+    block_rows: int = Field(10_240, ge=1)
+    evict_every: int = Field(100, ge=1)
+    device: str = "cpu"
+
+    @model_validator(mode="after")
+    def _tiles_have_a_length(self) -> Recis:
+        for name, e in self.embeddings.items():
+            if (e.combiner == "tile") != (e.tile_len > 0):
+                raise ValueError(
+                    f"feature {name!r} has combiner {e.combiner!r} and tile_len {e.tile_len}; only tile has one"
+                )
+        return self
+
+    def build(self, env: Any = None) -> Any:
+        """Tables, spread over the processes of ``torch.distributed`` where it is initialised."""
+        from aisle.sparse.recis.engine import RecisTables
+        from aisle.sparse.recis.layout import coalesced
+
+        return RecisTables(
+            self.embeddings,
+            self.features,
+            coalesced(self.embeddings, self.threads),
+            self.optimiser,
+            seed=self.seed,
+            threads=self.threads,
+            block_rows=self.block_rows,
+            evict_every=self.evict_every,
+        )
+
+    def open(self, files: Mapping[str, Path]) -> Any:
+        """Exported tables, memory-mapped and read-only.  Raises StateError when a file is missing or none."""
+        from aisle.sparse.recis.served import ServedTables
+
+        return ServedTables(self.embeddings, self.features, files)
+
+
+METHOD = Recis
