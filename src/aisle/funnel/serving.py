@@ -149,7 +149,8 @@ class Funnel:
             rows = self._answered_by(name, requests)
             lists = None
             if len(rows) and self._readable(slot, requests):
-                work = lambda s=slot, r=rows: self._checked_retrieval(s, requests.select(r))  # noqa: E731
+                asked = requests if len(rows) == len(requests) else requests.select(rows)
+                work = lambda s=slot, a=asked: self._checked_retrieval(s, a)  # noqa: E731
                 lists = self._run(slot, requests, work, trace, strict, _num_rows)
             found[name] = _no_rows(len(requests)) if lists is None else _spread(lists, rows, len(requests))
         parts = [
@@ -171,7 +172,8 @@ class Funnel:
 
     def _answered_by(self, retriever: str, requests: Requests) -> Array:
         """int64[Qa]: the requests whose scene this retriever answers in."""
-        return np.flatnonzero(np.isin(requests.scene, self.plan.answers_in(retriever)))
+        scenes = self.plan.answers_in(retriever)
+        return np.array([q for q, scene in enumerate(requests.scene.tolist()) if scene in scenes], np.int64)
 
     def _checked_retrieval(self, slot: str, requests: Requests) -> ItemLists:
         lists: ItemLists = self.fitted[slot].stage.retrieve(requests, self.plan.depth.retrieve)
@@ -201,8 +203,12 @@ class Funnel:
             slot, column = f"retrieval.{name}", f"score_{name}"
             stage = self.fitted[slot].stage
             rows = self._answered_by(name, requests)
-            gaps = np.isnan(union[column]) & np.isin(union.owner, rows)
-            if not hasattr(stage, "score") or not gaps.any() or not self._readable(slot, requests):
+            if not len(rows) or not hasattr(stage, "score") or not self._readable(slot, requests):
+                continue
+            gaps = np.isnan(union[column])
+            if len(rows) < len(requests):
+                gaps &= np.isin(union.owner, rows)
+            if not gaps.any():
                 continue
             part = union.take(gaps)
             work = lambda s=stage, p=part: s.score(requests, p)["score"]  # noqa: E731
@@ -324,6 +330,8 @@ def _no_rows(q: int) -> ItemLists:
 
 def _spread(lists: ItemLists, rows: Array, q: int) -> ItemLists:
     """The lists of some requests as lists of all Q, empty for the others."""
+    if len(rows) == q:
+        return lists
     counts = np.zeros(q, np.int64)
     counts[rows] = lists.counts
     return ItemLists(lists.item, splits_of(counts), lists.columns, lists.generation)
