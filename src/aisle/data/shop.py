@@ -33,7 +33,6 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
 from aisle.core.errors import Busy, DataError, GenerationError, StateError
@@ -42,7 +41,15 @@ from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
 from aisle.data.schema import EVENTS, JUDGMENTS, PRICES, complete
-from aisle.data.shop_files import FORMAT, about_items, locked, read_parquet, write_items, write_parquet
+from aisle.data.shop_files import (
+    FORMAT,
+    about_items,
+    locked,
+    parquet_metadata,
+    read_parquet,
+    write_items,
+    write_parquet,
+)
 from aisle.data.splits import split_judgments
 from aisle.data.view import View
 
@@ -357,7 +364,7 @@ class Shop:
         return sorted(paths, key=lambda p: int(p.stem))
 
     def _through(self, kind: str) -> int:
-        marks = (pq.read_schema(p).metadata or {} for p in self._paths(kind))
+        marks = (parquet_metadata(p) for p in self._paths(kind))
         return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
 
     # Judgments

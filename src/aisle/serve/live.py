@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
 from aisle.data.rollback import earlier
+from aisle.data.schema import EVENTS
 from aisle.data.shop import POINTER, Shop
+from aisle.data.view import View
 from aisle.engine.embedded.log import Log
 from aisle.nn.item_vectors import missing_rows
 from aisle.serve.active import Active, Links, warmed
@@ -210,7 +212,10 @@ class LiveShop:
             self.log = Log.open(self.shop.log_path)
             self.writing = OwnLog(self.log)
             self._owner = Owner(self.shop, self.log, self._encoding, self._pause)
-            take_in_events(self.shop)
+            try:
+                take_in_events(self.shop)
+            except StateError as damage:
+                self._notice = str(damage)
         else:
             self._await(self.shop.log_path.exists)
             self.log = Log.open(self.shop.log_path, read_only=True, check=False)
@@ -219,12 +224,21 @@ class LiveShop:
         self._say("opening the catalogue and its indexes")
         standing = self._opened()
         first = FIRST_PLAN if self.vectors else self.plan
-        view = self.shop.view(items=standing.items)
+        view = self._view(standing)
         funnel = plan(first).fit(view, standing.env)
         self._choice = Choice(first, first, None, ())
         self._stand_on(standing, Active(funnel, first, view))
         self._say("collecting suggestions")
         self.completer = completer(standing.engine.items)
+
+    def _view(self, standing: Standing) -> View:
+        """What fits may see; without behaviour where its segments are damaged, since a search can do without."""
+        assert self.shop is not None
+        try:
+            return self.shop.view(items=standing.items)
+        except StateError as damage:
+            self._notice = f"{damage}: serving without what is in it"
+            return View(standing.items, EVENTS.empty_table(), {})
 
     def _opened(self) -> Standing:
         """The generation that the shop points to; where it is damaged, the one that was served before it."""
@@ -270,7 +284,7 @@ class LiveShop:
         self._encoding.state = "fitting"
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
-        view = self.shop.view(items=standing.items)
+        view = self._view(standing)
         funnel = load(self.shop, version, standing.env) if version else plan(choice.recipe).fit(view, standing.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
