@@ -128,12 +128,10 @@ def _sample(rows: Rows, column: Array) -> Array:
     """At most SAMPLED values of the rows, evenly picked."""
     step = max(1, (len(rows.alone) + len(rows.variants)) // SAMPLED)
     some = column[np.concatenate([rows.alone[::step], rows.variants[::step]])]
-    some = some[~np.isnan(some)]
-    if len(some):
-        return some
-    # Hardly any row has a value.
-    every = column[np.concatenate(rows)]
-    return every[~np.isnan(every)]
+    if np.isnan(some).all():  # hardly any row has a value
+        some = column[np.concatenate(rows)]
+    known: Array = some[~np.isnan(some)]
+    return known
 
 
 def selected(filter: Filter | None, field: str) -> tuple[object, ...]:
