@@ -161,7 +161,7 @@ class ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        counts = np.bincount(self.owner[rows], minlength=len(self)) if len(self) > 1 else np.array([len(rows)])
+        counts = np.bincount(self.owner[rows], minlength=len(self)) if len(self) != 1 else np.array([len(rows)])
         columns = {n: c[rows] for n, c in self.columns.items()}
         return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
 
