@@ -1,4 +1,4 @@
-"""The fault script of the log, with few kills; ``benchmarks/faults/log_kill.py`` alone does 100."""
+"""The fault scripts with few kills; ``benchmarks/faults`` alone does 100 of each."""
 
 from __future__ import annotations
 
@@ -7,16 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_nothing_acknowledged_is_lost_by_kill_9() -> None:
+def run(script: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "faults" / "log_kill.py"), "--kills", "8"],
+        [sys.executable, str(ROOT / "benchmarks" / "faults" / script), *arguments],
         capture_output=True,
         text=True,
         timeout=110,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "OK log_kill: 8 kills, 0 faults" in done.stdout
+    return done.stdout
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9() -> None:
+    assert "OK log_kill: 8 kills, 0 faults" in run("log_kill.py", "--kills", "8")
+
+
+@pytest.mark.parametrize("scenario", ["compaction", "swap"])
+def test_a_shop_is_whole_after_kill_9(scenario: str) -> None:
+    assert f"OK shop_kill {scenario}: 3 kills, 0 faults" in run("shop_kill.py", "--kills", "3", "--scenario", scenario)
