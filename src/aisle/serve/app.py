@@ -93,6 +93,7 @@ def _about(name: str) -> Any:
 
 def asked_of(
     q: Annotated[str, _about("q")] = "",
+    prefix: Annotated[bool, _about("prefix")] = False,
     filter: Annotated[str, _about("filter")] = "",
     sort: Annotated[str, _about("sort")] = "",
     offset: Annotated[int, _about("offset")] = 0,

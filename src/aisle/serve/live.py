@@ -229,7 +229,7 @@ class LiveShop:
         self._choice = Choice(first, first, None, ())
         self._stand_on(standing, Active(funnel, first, view))
         self._say("collecting suggestions")
-        self.completer = completer(standing.engine.items)
+        self.completer = completer(standing.engine)
 
     def _view(self, standing: Standing) -> View:
         """What fits may see; without behaviour where its segments are damaged, since a search can do without."""
@@ -363,7 +363,7 @@ class LiveShop:
                 if standing is not self._standing:
                     standing.close()
             if self._standing is standing:
-                self.completer = completer(standing.engine.items)
+                self.completer = completer(standing.engine)
         finally:
             self._settled.set()
 

@@ -134,6 +134,10 @@ class EmbeddedText:
             self._follow(state)
 
     @property
+    def analyser(self) -> Analyser:
+        return self._lexicon.analyser
+
+    @property
     def num_docs(self) -> int:
         """Indexed rows."""
         return self._state.num_docs
