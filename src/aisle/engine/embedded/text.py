@@ -48,9 +48,12 @@ REMEMBERED_ROWS = 2_000_000
 class EmbeddedText:
     """Implements ``core.shop.TextIndex``."""
 
-    def __init__(self, items: Items, lexicon: Lexicon, base: Segment, *, synonyms: Path | None = None) -> None:
+    def __init__(
+        self, items: Items, lexicon: Lexicon, base: Segment, *, folder: Path | None = None, synonyms: Path | None = None
+    ) -> None:
         self._items = items
         self._lexicon = lexicon
+        self.folder = folder
         self.synonyms = SynonymFile(synonyms, lexicon.analyser)
         self._writing = Lock()
         warm()
@@ -91,7 +94,7 @@ class EmbeddedText:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StateError(f"{folder} holds no text index ({error}); build the indexes again") from None
         shop = folder.resolve().parents[3] if len(folder.resolve().parents) > 3 else None
-        return cls(items, lexicon, base, synonyms=None if shop is None else shop / "rules" / NAME)
+        return cls(items, lexicon, base, folder=folder, synonyms=None if shop is None else shop / "rules" / NAME)
 
     def saved(self, folder: Path) -> EmbeddedText:
         """Write what is indexed now as a new version and return that, memory-mapped; this one goes on unchanged.
@@ -136,6 +139,10 @@ class EmbeddedText:
     @property
     def analyser(self) -> Analyser:
         return self._lexicon.analyser
+
+    def forget(self) -> None:
+        """Drop what is remembered of queries, as a change does."""
+        self._remembered = {}
 
     @property
     def num_docs(self) -> int:
@@ -235,7 +242,8 @@ class EmbeddedText:
     def _matches(self, text: str, weights: Mapping[str, float]) -> Matches:
         reader, remembered = self._reader, self._remembered
         self.synonyms.current()
-        key = (text, tuple(sorted(weights.items())), self.synonyms.version)
+        # One key for the weights of a retriever and of the match set, which are the same by default.
+        key = (text, tuple(sorted((weights or TEXT_WEIGHTS).items())), self.synonyms.version)
         known = remembered.get(key)
         if known is None:
             known = self._with_id(text, self._evaluated(text, Weights.of(weights), reader), reader.state)
