@@ -24,7 +24,7 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError
 from aisle.core.lists import Array, ItemLists, Ragged, splits_of
 from aisle.core.requests import RowMasks, hashed
-from aisle.core.shop import TEXT_FIELDS, Items
+from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, Items
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import Analyser, Query, analyser, valid
 from aisle.engine.embedded.compiled import frozen
