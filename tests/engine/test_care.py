@@ -107,6 +107,30 @@ def test_an_older_catalogue_holds_the_log_until_there_is_too_much(shop: Shop) ->
             roll_back(shop)
 
 
+def test_records_that_change_no_item_cost_no_new_catalogue(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("request", [{"query": "lamp"}] * 20)
+        catch_up(engine, log)
+        done = Carer(shop, log, engine, EAGER).step(all_of_it=True)
+        assert done["forgotten"] == 20
+        assert "snapshot" not in done
+        assert [p.name for p in shop.generation_folder().glob("items*")] == ["items.arrow"]
+        assert len(state(shop, log)) == 20
+
+
+def test_segments_grow_and_keep_their_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aisle.data.segments.SEGMENT_ROWS", 3)
+    with Log.open(shop.log_path) as log:
+        carer = Carer(shop, log, open_engine(shop, log), EAGER)
+        for n in range(5):
+            log.append("event", [{"time_s": float(n), "action": "click", "item_id": f"p{n}"}])
+            carer.step(all_of_it=True)
+    assert shop.events()["item_id"].to_pylist() == [f"p{n}" for n in range(5)]
+    assert len(list((shop.folder / "events").glob("*.parquet"))) == 2
+    assert shop.events_through() == 5
+
+
 def test_a_backup_in_progress_and_another_writer_put_it_off(shop: Shop) -> None:
     with Log.open(shop.log_path) as log:
         engine = open_engine(shop, log)

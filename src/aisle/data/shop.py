@@ -38,6 +38,7 @@ from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
 from aisle.core.errors import Busy, DataError, GenerationError, StateError
 from aisle.core.leases import REMOVING, remove_unused
 from aisle.core.shop import Judgments
+from aisle.data import segments
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
 from aisle.data.schema import EVENTS, JUDGMENTS, PRICES, complete
@@ -45,7 +46,6 @@ from aisle.data.shop_files import (
     FORMAT,
     about_items,
     locked,
-    parquet_metadata,
     read_parquet,
     write_items,
     write_parquet,
@@ -56,7 +56,6 @@ from aisle.data.view import View
 POINTER = "CURRENT.json"
 ABOUT = "generation.json"
 WRITING = ".writing-"
-THROUGH = "log_sequence"
 POINTS_TO = ("generation", "sequence", "funnel", "plan")
 MEND = "restore a backup (aisle restore), go back to what was served before (aisle rollback), or ingest again"
 MOST_HISTORY = 20
@@ -283,6 +282,12 @@ class Shop:
                 if superseded not in (path, old):
                     superseded.unlink()
 
+    def advance(self, sequence: int) -> None:
+        """The catalogue's file holds the log up to ``sequence`` as it stands, since nothing after it changed an item."""
+        with self.lock():
+            folder = self.generation_folder()
+            write_json(folder / ABOUT, {**self.about(), "sequence": sequence})
+
     def prune(self, keep: int = 2) -> list[int]:
         """Remove all but the ``keep`` newest generations up to the current one, unless somebody has them open.
 
@@ -315,30 +320,27 @@ class Shop:
 
         through  the last log record whose events these are, kept inside the segment: events and mark come together or not
         """
-        kept = complete(table, EVENTS)
-        return self._append(
-            "events", kept if through is None else kept.replace_schema_metadata({THROUGH: str(through)})
-        )
+        return self._append("events", complete(table, EVENTS), through)
 
     def events_through(self) -> int:
         """The last log record whose events stand in the segments; 0 before the first."""
-        return self._through("events")
+        return segments.through(self.folder / "events")
 
     def events(self) -> pa.Table:
         """All events in the order in which they were added."""
-        return self._segments("events", EVENTS)
+        return segments.read(self.folder / "events", EVENTS)
 
     def add_requests(self, table: pa.Table, *, through: int) -> int:
         """Append answered requests (``sequence``, ``time_s``, ``value`` as JSON) as one segment.  Returns its number."""
-        return self._append("requests", table.replace_schema_metadata({THROUGH: str(through)}))
+        return self._append("requests", table, through)
 
     def requests_through(self) -> int:
         """The last log record whose requests stand in the segments; 0 before the first."""
-        return self._through("requests")
+        return segments.through(self.folder / "requests")
 
     def request_segments(self) -> list[Path]:
         """Parquet files of answered requests, oldest first; ``read_parquet`` reads one."""
-        return self._paths("requests")
+        return segments.paths(self.folder / "requests")
 
     def add_prices(self, table: pa.Table) -> int:
         """Append to the price history: what held from ``time_s`` on.  Returns the segment's number."""
@@ -346,26 +348,11 @@ class Shop:
 
     def prices(self) -> pa.Table:
         """The price history in the order in which it was added."""
-        return self._segments("prices", PRICES)
+        return segments.read(self.folder / "prices", PRICES)
 
-    def _append(self, kind: str, table: pa.Table) -> int:
+    def _append(self, kind: str, table: pa.Table, through: int | None = None) -> int:
         with self.lock():
-            number = 1 + max((int(p.stem) for p in self._paths(kind)), default=0)
-            path = self.folder / kind / f"{number:06d}.parquet"
-            write_file(path, lambda work: write_parquet(table, work))
-            return number
-
-    def _segments(self, kind: str, schema: pa.Schema) -> pa.Table:
-        tables = (complete(read_parquet(p), schema) for p in self._paths(kind))
-        return pa.concat_tables([schema.empty_table(), *tables])
-
-    def _paths(self, kind: str) -> list[Path]:
-        paths = (p for p in (self.folder / kind).glob("*.parquet") if p.stem.isdecimal())
-        return sorted(paths, key=lambda p: int(p.stem))
-
-    def _through(self, kind: str) -> int:
-        marks = (parquet_metadata(p) for p in self._paths(kind))
-        return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
+            return segments.append(self.folder / kind, table, through)
 
     # Judgments
 
