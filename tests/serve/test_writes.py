@@ -38,7 +38,7 @@ def live(folder: Path) -> Iterator[LiveShop]:
 
 @pytest.fixture
 def client(live: LiveShop) -> TestClient:
-    return TestClient(create_app(live))
+    return TestClient(create_app(live), client=("127.0.0.1", 50000))
 
 
 def found(client: TestClient, query: str) -> list[str]:
@@ -116,6 +116,21 @@ def test_a_bad_record_refuses_the_whole_batch(
     assert said in answer.json()["error"]
     assert answer.json()["remedy"]
     assert live.log.last_sequence == before
+
+
+def test_products_are_changed_from_here_or_with_the_key(live: LiveShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = TestClient(create_app(live), client=("203.0.113.9", 50000))
+    body = {"items": [{"item_id": "far", "title": "far away"}]}
+    refused = far.post("/api/items", json=body)
+    assert refused.status_code == 403
+    assert "203.0.113.9" in refused.json()["error"]
+    assert far.delete("/api/items/p1").status_code == far.patch("/api/items/p1", json={"stock": 1}).status_code == 403
+    assert far.post("/api/events", json={"events": [{"action": "click", "item_id": "p1"}]}).status_code == 202
+    monkeypatch.setenv("AISLE_WRITE_KEY", "s3cret")
+    near = TestClient(create_app(live), client=("127.0.0.1", 50000))
+    assert near.post("/api/items", json=body).status_code == 403, "with a key, everybody needs it"
+    assert far.post("/api/items", json=body, headers={"Authorization": "Bearer wrong"}).status_code == 403
+    assert far.post("/api/items", json=body, headers={"Authorization": "Bearer s3cret"}).status_code == 202
 
 
 def test_readiness_tells_the_lag_of_every_index(client: TestClient, live: LiveShop) -> None:

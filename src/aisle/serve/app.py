@@ -218,6 +218,8 @@ def _http_problem(request: Request, error: StarletteHTTPException) -> Problem:
     if error.status_code == 405:
         message = f"{request.url.path[:200]} does not answer {request.method}"
         return Problem(error=message, remedy="see /docs for what it answers")
+    if error.status_code == 403:
+        return Problem(error=str(error.detail), remedy="send 'Authorization: Bearer KEY', the key of AISLE_WRITE_KEY")
     if error.status_code == 503:
         return Problem(error=f"the shop is not ready: {error.detail}", remedy="ask again when /ready answers 200")
     return Problem(error=str(error.detail), remedy="see /docs for what can be asked")

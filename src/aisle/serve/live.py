@@ -80,6 +80,7 @@ class LiveShop:
         self._error: str | None = None
         self._notice: str | None = None
         self._encoding = Encoding(state="waiting" if vectors else "off")
+        self._seen: tuple[int, int] | None = None
         self._stop, self._first, self._settled = Event(), Event(), Event()
         self._busy = Lock()
         self._in_flight = 0
@@ -208,6 +209,7 @@ class LiveShop:
         from aisle.serve.target import open_target
 
         self.shop = open_target(self.target, self.into, self._say)
+        self._seen = _stamp(self.shop)
         if self.links is None:
             self.log = Log.open(self.shop.log_path)
             self.writing = OwnLog(self.log)
@@ -328,13 +330,12 @@ class LiveShop:
     def _follow(self) -> None:
         """Watch the pointer and what others saved; keep house where this process owns the log."""
         assert self.shop is not None
-        seen, retry_s = _stamp(self.shop), float("inf") if self._error is None else monotonic() + RETRY_S
+        retry_s = float("inf") if self._error is None else monotonic() + RETRY_S
         while not self._stop.wait(FOLLOW_S):
             assert self._standing is not None
             try:
-                now = _stamp(self.shop)
-                if now != seen or self._standing.is_stranded or monotonic() >= retry_s:
-                    seen, retry_s = now, float("inf")
+                if _stamp(self.shop) != self._seen or self._standing.is_stranded or monotonic() >= retry_s:
+                    retry_s = float("inf")
                     self._prepare()
                 if self._owner is not None:
                     self._owner.step(self._standing)
@@ -349,6 +350,7 @@ class LiveShop:
         assert self.shop is not None
         assert self._standing is not None
         self._settled.clear()
+        self._seen = _stamp(self.shop)
         try:
             standing, generation = self._standing, self.shop.generation
             if generation != standing.generation or standing.is_stranded:
@@ -370,9 +372,8 @@ class LiveShop:
     def _await(self, there: Callable[[], bool]) -> bool:
         """Until something is there; False when the shop is closed first, or the pointer names another catalogue."""
         assert self.shop is not None
-        since = _stamp(self.shop)
         while not there():
-            if self._stop.wait(FOLLOW_S) or _stamp(self.shop) != since:
+            if self._stop.wait(FOLLOW_S) or _stamp(self.shop) != self._seen:
                 return False
         return True
 
