@@ -21,7 +21,7 @@ from aisle import __version__
 from aisle.core.errors import AisleError, GenerationError, SettingError, UnknownName
 from aisle.engine.embedded.log_commit import NotWritten
 from aisle.serve.active import Active
-from aisle.serve.answers import Answer, answer, explain
+from aisle.serve.answers import Answer, answer, explain, plain, requests_of
 from aisle.serve.cards import detail, row_of
 from aisle.serve.headers import SecurityHeaders
 from aisle.serve.live import LiveShop
@@ -166,6 +166,14 @@ def _api(live: LiveShop) -> APIRouter:
         """Why an item stands where it does: reasons in words, and the numbers that the stages wrote."""
         with live:
             return explain(active(), asked, item_id, similar_to=similar_to)
+
+    @router.get("/facets/{field}")
+    def facet(field: str, asked: Asked, typed: str = "") -> dict[str, Any]:
+        """The values of a field with a word that begins as typed (or a synonym of it), counted in the list of a search."""
+        with live:
+            now, name = active(), f"{field}~{typed[:200]}"
+            page = now.funnel.serve(requests_of(now, asked.model_copy(update={"limit": 0})), facets=[name])
+            return dict(plain(page.facets[0][name]))
 
     @router.get("/suggest")
     def suggest(q: str = "", limit: int = 8) -> SuggestOut:

@@ -96,12 +96,10 @@ class Completer:
     def _synonyms(self, prefix: str) -> list[Suggestion]:
         """What means the same as the last words being typed, one or two of them."""
         assert self._engine is not None
-        text, words = self._engine.text, prefix.split(" ")
-        rules = text.synonyms.current()
-        found = []
-        for size in (1, 2) if rules else ():
+        words, found = prefix.split(" "), []
+        for size in (1, 2)[: len(words)]:
             head, last = " ".join(words[:-size]), " ".join(words[-size:])
-            also = rules.also(last, text.analyser)[1:] if len(words) >= size else []
+            also = self._engine.text.also(last)[1:]
             found += [Suggestion(text=f"{head} {phrase}".strip(), kind="words", count=0) for phrase in also]
         return found
 

@@ -343,7 +343,7 @@ class EmbeddedEngine:
         self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
     ) -> list[Mapping[str, Any]]:
         """``Columns.facets``: counts over each request's match set."""
-        return self._columns.facets(requests, match, fields)
+        return self._columns.facets(requests, match, fields, self._text.also)
 
     def num_groups(self, rows_I: Array) -> int:
         """Products (variants counted once) among these rows, bool[I]."""

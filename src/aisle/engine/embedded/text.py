@@ -142,7 +142,7 @@ class EmbeddedText:
 
     def forget(self) -> None:
         """Drop what is remembered of queries, as a change does."""
-        self._remembered = {}
+        self._remembered.clear()
 
     @property
     def num_docs(self) -> int:
@@ -206,6 +206,10 @@ class EmbeddedText:
     def completions(self, prefix: str, limit: int = 8) -> list[tuple[str, int]]:
         """Words of titles that begin with a prefix, the most frequent first, with how many times titles use them."""
         return self._reader.completions(prefix, limit)
+
+    def also(self, typed: str) -> list[str]:
+        """What is being typed and its synonyms, as wholes, in lower case without accents."""
+        return self.synonyms.current().also(typed, self.analyser)
 
     def terms(self, query: str) -> list[str]:
         """The index terms of a query's words, corrected ones included."""
