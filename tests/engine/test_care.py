@@ -12,12 +12,14 @@ import pytest
 
 from aisle.core.errors import SettingError
 from aisle.core.leases import exclusive
+from aisle.core.shop import Counter
 from aisle.data.rollback import earlier, roll_back
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.data.shop_files import read_parquet
 from aisle.engine.embedded.appliers import catch_up, open_engine
 from aisle.engine.embedded.care import LOCK, Carer, Policy
+from aisle.engine.embedded.counters import OnlineCounters
 from aisle.engine.embedded.log import Log
 
 EAGER = Policy(keep_records=0, snapshot_records=1, save_rows=1, most_records=1)
@@ -117,6 +119,21 @@ def test_records_that_change_no_item_cost_no_new_catalogue(shop: Shop) -> None:
         assert "snapshot" not in done
         assert [p.name for p in shop.generation_folder().glob("items*")] == ["items.arrow"]
         assert len(state(shop, log)) == 20
+
+
+def test_counters_open_over_a_log_that_forgot_the_rest(shop: Shop) -> None:
+    clicks = Counter(name="clicks", action="click")
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("event", [{"time_s": 1.0, "action": "click", "item_id": "p3"}])
+        log.append("request", [{"query": "lamp"}] * 9)
+        catch_up(engine, log)
+        Carer(shop, log, engine, EAGER).step(all_of_it=True)
+        assert log.floor == 10 > shop.events_through() - 1
+        log.append("request", [{"query": "lamp"}])
+        log.append("event", [{"time_s": 2.0, "action": "click", "item_id": "p3"}])
+        store = OnlineCounters.open([clicks], shop, log, lambda: engine.items)
+        assert store.at("clicks", np.array([3, 4]), 5.0).tolist() == [2.0, 0.0]
 
 
 def test_segments_grow_and_keep_their_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

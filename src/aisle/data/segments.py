@@ -26,8 +26,15 @@ def paths(folder: Path) -> list[Path]:
 
 def read(folder: Path, schema: pa.Schema) -> pa.Table:
     """All rows in the order in which they were added.  Raises StateError when a segment is damaged."""
-    tables = (complete(read_parquet(p), schema) for p in paths(folder))
-    return pa.concat_tables([schema.empty_table(), *tables])
+    return read_marked(folder, schema)[0]
+
+
+def read_marked(folder: Path, schema: pa.Schema) -> tuple[pa.Table, int]:
+    """``read``, and ``through`` of exactly these rows, whoever adds some meanwhile."""
+    tables = [read_parquet(path) for path in paths(folder)]
+    marks = [int(mark) for table in tables if (mark := (table.schema.metadata or {}).get(THROUGH))]
+    rows = pa.concat_tables([schema.empty_table(), *(complete(table, schema) for table in tables)])
+    return rows, max(marks, default=0)
 
 
 def through(folder: Path) -> int:

@@ -330,6 +330,10 @@ class Shop:
         """All events in the order in which they were added."""
         return segments.read(self.folder / "events", EVENTS)
 
+    def events_marked(self) -> tuple[pa.Table, int]:
+        """``events`` and ``events_through``, which belong together, whoever adds some meanwhile."""
+        return segments.read_marked(self.folder / "events", EVENTS)
+
     def add_requests(self, table: pa.Table, *, through: int) -> int:
         """Append answered requests (``sequence``, ``time_s``, ``value`` as JSON) as one segment.  Returns its number."""
         return self._append("requests", table, through)
