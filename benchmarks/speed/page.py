@@ -94,6 +94,7 @@ def measured(funnel: Funnel, queries: list[str], emb_QD: Array) -> tuple[dict[st
     for n in range(ROUNDS + 1):
         for q in range(len(queries)):
             for name, arm in arms.items():
+                engine.text.forget()  # no engine is to answer from what it remembers of the last round
                 page = timed(lambda arm=arm, q=q: arm(q), taken[name])
                 if n == 0 and name == "page":
                     shown.append(page.lists.item)
