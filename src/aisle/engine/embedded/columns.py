@@ -55,8 +55,8 @@ class Columns:
 
         Raises SettingError for a field that no item has.
         """
-        # A match set may be of the catalogue a moment before, or after.
-        sized = (None if rows is None else mask_of_size(rows, self.items.num_rows) for rows in match)
+        # A match set may be of the catalogue a moment before, or after.  Counts of every row are kept.
+        sized = (None if rows is None or rows.all() else mask_of_size(rows, self.items.num_rows) for rows in match)
         plain = [field for field in fields if SEARCHED not in field]
         searched = [(field, *field.split(SEARCHED, 1)) for field in fields if SEARCHED in field]
         out: list[Mapping[str, Any]] = []
