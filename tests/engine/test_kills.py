@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -28,6 +26,7 @@ def test_nothing_acknowledged_is_lost_by_kill_9() -> None:
     assert "OK log_kill: 8 kills, 0 faults" in run("log_kill.py", "--kills", "8")
 
 
-@pytest.mark.parametrize("scenario", ["compaction", "swap"])
-def test_a_shop_is_whole_after_kill_9(scenario: str) -> None:
-    assert f"OK shop_kill {scenario}: 3 kills, 0 faults" in run("shop_kill.py", "--kills", "3", "--scenario", scenario)
+def test_a_shop_is_whole_after_kill_9() -> None:
+    done = run("shop_kill.py", "--kills", "2", "--scenario", "compaction", "--scenario", "swap")
+    assert "OK shop_kill compaction: 2 kills, 0 faults" in done
+    assert "OK shop_kill swap: 2 kills, 0 faults" in done
