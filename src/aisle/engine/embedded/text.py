@@ -28,7 +28,6 @@ from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, Items
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import Analyser, Query, analyser, valid
 from aisle.engine.embedded.compiled import frozen
-from aisle.engine.embedded.spelling import Vocabulary
 from aisle.engine.embedded.synonyms import NAME, SynonymFile
 from aisle.engine.embedded.text_query import NONE, Matches, Plan, Weights, joined
 from aisle.engine.embedded.text_reading import Reader
@@ -102,13 +101,13 @@ class EmbeddedText:
         ``folder`` must not exist yet and appears whole or not at all.
         """
         with self._writing:
-            state, items = self._state, self._items
+            state, items, titles_W = self._state, self._items, self._lexicon.titles_W
         base = _merged(state)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(mkdtemp(prefix=".text-", dir=folder.parent))
         try:
             base.save(work)
-            self._lexicon.save(work, len(state.word_terms))
+            self._lexicon.save(work, state.word_terms, titles_W)
             sizes = {name: len(getattr(base, name)) for name in ARRAYS} | {"lexicon": len(state.word_terms)}
             language = self._lexicon.analyser.language
             record = {"format": FORMAT, "language": language, "generation": items.generation, "sizes": sizes}
@@ -128,8 +127,8 @@ class EmbeddedText:
         with self._writing:
             rows = np.unique(changed)
             live = rows[items.live[rows]].astype(np.int32)
-            self._lexicon.count_titles(self._state.title_words(rows), -1)
             fields, ids = _read(self._lexicon, items, live)
+            self._lexicon.count_titles(self._state.title_words(rows), -1)
             state = self._state.without(rows, self._lexicon.term_W)
             if len(live):
                 state = state.plus(Segment.made(live, *flattened(fields), ids, self._lexicon.term_W))
@@ -142,7 +141,7 @@ class EmbeddedText:
 
     def forget(self) -> None:
         """Drop what is remembered of queries, as a change does."""
-        self._remembered.clear()
+        self._reader.remembered.clear()
 
     @property
     def num_docs(self) -> int:
@@ -238,13 +237,14 @@ class EmbeddedText:
     def _follow(self, state: State) -> None:
         self._state = state
         self._reader = Reader(self._lexicon, state, self.synonyms)
-        self._remembered: dict[tuple[object, ...], Matches] = {}
 
     def _plan(self, query: Query, reader: Reader) -> Plan:
         return Plan.of(query, reader.choices, self._lexicon.term)
 
     def _matches(self, text: str, weights: Mapping[str, float]) -> Matches:
-        reader, remembered = self._reader, self._remembered
+        # One reference, so that what an older state gave is never remembered of a newer one.
+        reader = self._reader
+        remembered = reader.remembered
         self.synonyms.current()
         # One key for the weights of a retriever and of the match set, which are the same by default.
         key = (text, tuple(sorted((weights or TEXT_WEIGHTS).items())), self.synonyms.version)
@@ -296,7 +296,7 @@ def warm() -> None:
     reader = Reader(lexicon, state, SynonymFile(None, lexicon.analyser))
     found = Plan.of(lexicon.analyser.query("red lamp l*"), reader.choices, lexicon.term).matches(state, Weights.of({}))
     kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
-    Vocabulary(lexicon.words, lexicon.folded, np.ones(len(lexicon), np.int64)).guesses("lamx")
+    lexicon.vocabulary.guesses("lamx", np.ones(len(lexicon), np.int64))
 
 
 def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Array]:
