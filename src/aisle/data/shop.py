@@ -59,8 +59,8 @@ WRITING = ".writing-"
 POINTS_TO = ("generation", "sequence", "funnel", "plan")
 MEND = "restore a backup (aisle restore), go back to what was served before (aisle rollback), or ingest again"
 MOST_HISTORY = 20
-POINT_WAIT_S = 10.0
-"""A server tidies up for a moment now and then; whoever points to a funnel waits for it."""
+WAIT_S = 10.0
+"""A server tidies up for a moment now and then; whoever ingests, or points to a funnel, waits for it."""
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
@@ -127,7 +127,7 @@ class Shop:
 
         Returns the new pointer.
         """
-        with self.lock(wait_s=POINT_WAIT_S):
+        with self.lock(wait_s=WAIT_S):
             before = self.pointer()
             value = {**before, **changes}
             was, now = ([v.get(name) for name in ("generation", "funnel")] for v in (before, value))
@@ -236,7 +236,7 @@ class Shop:
         ``sequence`` is the last log record that these tables hold; None: as in the generation before.
         Raises DataError on a missing or repeated item_id; the current generation then stays.
         """
-        with self.lock():
+        with self.lock(wait_s=WAIT_S):
             parent = self.folder / "generations"
             self._sweep()
             sequence = int(self.pointer()["sequence"]) if sequence is None else sequence

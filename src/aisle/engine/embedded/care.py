@@ -128,7 +128,7 @@ class Carer:
             self.unsaved_since_s = None
 
     def _take_in(self, done: dict[str, int]) -> None:
-        if events := take_in_events(self.shop):
+        if events := take_in_events(self.shop, wait_s=0.0):
             done["events"] = events
         if requests := take_in_requests(self.shop, self.log):
             done["requests"] = requests
