@@ -40,7 +40,7 @@ from aisle.recipes.environment import encode_items, open_env
 from aisle.serve.live import LiveShop
 
 NUM_ITEMS = 400
-FLIPS = 4
+FLIPS = 3
 KINDS = {
     "pointer": "CURRENT.json",
     "catalogue": "generations/2/items*.arrow",
@@ -185,7 +185,8 @@ def _fill(folder: str) -> None:
     engine = open_engine(shop, log)
     carer = Carer(shop, log, engine, Policy(snapshot_records=1, save_rows=1))
     limit = (shop.log_path.stat().st_size // 2) + 200_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    # Only the soft limit: it is taken back at the end.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for n in range(400):
         try:
             log.append("upsert", [{"item_id": f"full{n}", "title": f"full {n}", "description": "x" * 2000}])
@@ -252,7 +253,7 @@ def reader_during_compaction(folder: Path) -> str:
         readers = [Thread(target=read) for _ in range(2)]
         for reader in readers:
             reader.start()
-        for n in range(150):
+        for n in range(60):
             log.append("upsert", [{"item_id": f"c{n % 30}", "title": f"number {n}"}])
             catch_up(engine, log)
             carer.step()
@@ -292,6 +293,15 @@ EVENTS: dict[str, Callable[[Path], str]] = {
     "reader during compaction": reader_during_compaction,
     "jumping clock": jumping_clock,
 }
+
+
+def everything(scratch: Path, seed: int) -> Iterator[tuple[str, str, str]]:
+    """(kind, what was done, fault or "") of every check."""
+    for name, check in EVENTS.items():
+        place = scratch / name.replace(" ", "-")
+        place.mkdir()
+        yield name, "", check(place / "shop")
+    yield from damages(whole_shop(scratch / "shop"), scratch, seed)
 
 
 def main() -> int:

@@ -273,8 +273,8 @@ def test_a_killed_process_leaves_a_whole_shop(shop: Shop) -> None:
         assert writer.stdout is not None
         for _ in range(wait):
             writer.stdout.readline()
-        with pytest.raises(DataError, match="another writer has"):
-            shop.write_generation([products("x")])
+        with pytest.raises(DataError, match="another writer has"), shop.lock():
+            pass
         assert shop.items().num_rows in (2, 2000)  # reading needs no lock
         writer.send_signal(signal.SIGKILL)
         writer.wait()

@@ -12,12 +12,14 @@ import pytest
 
 from aisle.core.errors import SettingError
 from aisle.core.leases import exclusive
+from aisle.core.shop import Counter
 from aisle.data.rollback import earlier, roll_back
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.data.shop_files import read_parquet
 from aisle.engine.embedded.appliers import catch_up, open_engine
 from aisle.engine.embedded.care import LOCK, Carer, Policy
+from aisle.engine.embedded.counters import OnlineCounters
 from aisle.engine.embedded.log import Log
 
 EAGER = Policy(keep_records=0, snapshot_records=1, save_rows=1, most_records=1)
@@ -105,6 +107,47 @@ def test_an_older_catalogue_holds_the_log_until_there_is_too_much(shop: Shop) ->
         assert earlier(shop) == [], "what that catalogue lacks is forgotten"
         with pytest.raises(Exception, match="nothing before"):
             roll_back(shop)
+
+
+def test_records_that_change_no_item_cost_no_new_catalogue(shop: Shop) -> None:
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        log.append("request", [{"query": "lamp"}] * 20)
+        catch_up(engine, log)
+        done = Carer(shop, log, engine, EAGER).step(all_of_it=True)
+        assert done["forgotten"] == 20
+        assert "snapshot" not in done
+        assert [p.name for p in shop.generation_folder().glob("items*")] == ["items.arrow"]
+        assert len(state(shop, log)) == 20
+
+
+def test_counters_open_over_a_log_that_forgot_the_rest(shop: Shop) -> None:
+    clicks = Counter(name="clicks", action="click")
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        for kind, record in (
+            ("event", {"time_s": 1.0, "action": "click", "item_id": "p3"}),
+            ("request", {"query": "lamp"}),
+        ):
+            log.append(kind, [record])
+            catch_up(engine, log)
+            Carer(shop, log, engine, EAGER).step(all_of_it=True)
+        assert log.floor > shop.events_through()
+        log.append("event", [{"time_s": 2.0, "action": "click", "item_id": "p3"}])
+        store = OnlineCounters.open([clicks], shop, log, lambda: engine.items)
+        assert store.at("clicks", np.array([3, 4]), 5.0).tolist() == [2.0, 0.0]
+
+
+def test_segments_grow_and_keep_their_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aisle.data.segments.SEGMENT_ROWS", 3)
+    with Log.open(shop.log_path) as log:
+        carer = Carer(shop, log, open_engine(shop, log), EAGER)
+        for n in range(5):
+            log.append("event", [{"time_s": float(n), "action": "click", "item_id": f"p{n}"}])
+            carer.step(all_of_it=True)
+    assert shop.events()["item_id"].to_pylist() == [f"p{n}" for n in range(5)]
+    assert len(list((shop.folder / "events").glob("*.parquet"))) == 2
+    assert shop.events_through() == 5
 
 
 def test_a_backup_in_progress_and_another_writer_put_it_off(shop: Shop) -> None:

@@ -131,3 +131,7 @@ def test_values_are_found_by_how_a_word_of_them_begins(fields):
     assert all("lamp" in v["value"] or "kettle" in v["value"] for v in found)
     every = {v["value"]: v["count"] for v in counter.count(None, None, ["category"])["category"]["values"]}
     assert all(every.get(v["value"], v["count"]) == v["count"] for v in found)
+    columns, requests = Columns(fields.items), Requests.make([""])
+    assert columns.facets(columns.compile(requests), [None], ["category~LAM"])[0]["category~LAM"]["values"] == [
+        v for v in found if "lamp" in v["value"]
+    ]

@@ -5,12 +5,25 @@ import pytest
 
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.compiled import frozen
-from aisle.engine.embedded.spelling import Vocabulary
+from aisle.engine.embedded.spelling import Guess, Vocabulary
 from aisle.engine.embedded.spelling_cjk import Pairs
 
 
-def vocabulary(counts: dict[str, int]) -> Vocabulary:
-    return Vocabulary(list(counts), list(counts), np.array(list(counts.values())))
+class Words:
+    """A vocabulary with its counts."""
+
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.words, self.counts = list(counts), np.array(list(counts.values()))
+        self.vocabulary = Vocabulary(self.words, self.words, lambda w: self.words.index(w) if w in self.words else -1)
+
+    def guesses(self, word: str) -> list[Guess]:
+        return self.vocabulary.guesses(word, self.counts)
+
+    def nearest(self, word: str) -> str | None:
+        return next((guess.text for guess in self.guesses(word)), None)
+
+    def more_frequent(self, word: str, times: float) -> Guess | None:
+        return self.vocabulary.more_frequent(word, times, self.counts)
 
 
 def slow_edits(a: str, b: str) -> int:
@@ -52,22 +65,22 @@ def test_edits_equal_the_table():
     ],
 )
 def test_nearest(typed, meant):
-    assert vocabulary({"iphone": 9, "case": 50, "wireless": 5, "headphones": 7}).nearest(typed) == meant
+    assert Words({"iphone": 9, "case": 50, "wireless": 5, "headphones": 7}).nearest(typed) == meant
 
 
 def test_the_more_frequent_word_wins_and_a_rare_one_loses():
-    assert vocabulary({"lamb": 3, "lamp": 30, "lamm": 1}).nearest("lamx") == "lamp"
+    assert Words({"lamb": 3, "lamp": 30, "lamm": 1}).nearest("lamx") == "lamp"
 
 
 def test_guesses_are_few_frequent_and_share_the_odds():
-    found = vocabulary({"lamb": 10, "lamp": 30, "lama": 1, "lame": 9, "land": 50}).guesses("lamx")
+    found = Words({"lamb": 10, "lamp": 30, "lama": 1, "lame": 9, "land": 50}).guesses("lamx")
     assert [g.text for g in found] == ["lamp", "lamb", "lame"]
     assert found[0].share == pytest.approx(30 / 50)
-    assert vocabulary({"lamp": 30}).guesses("lamx")[0].share == 1.0
+    assert Words({"lamp": 30}).guesses("lamx")[0].share == 1.0
 
 
 def test_a_rare_word_beside_a_much_more_frequent_one_is_suspect():
-    words = vocabulary({"wireles": 1, "wireless": 500, "wired": 3})
+    words = Words({"wireles": 1, "wireless": 500, "wired": 3})
     assert words.more_frequent("wireles", 100).text == "wireless"
     assert words.more_frequent("wired", 100) is None
     assert words.more_frequent("wireless", 100) is None
@@ -80,3 +93,14 @@ def test_a_wrong_character_is_mended_by_its_neighbours():
     assert pairs.guesses(["相几"], {"相几"})["相几"][0].text == "相机", "the last character"
     assert pairs.guesses(["首机", "机壳"], {"首机"})["首机"][0].text == "手机", "the first character"
     assert pairs.guesses(["东西"], {"东西"}) == {}
+
+
+def test_a_vocabulary_follows_its_lexicon():
+    words = Words({"lamp": 30})
+    assert words.nearest("kettel") is None
+    words.words.append("kettle")
+    assert words.nearest("kettel") is None, "counted by nobody yet"
+    words.counts = np.array([30, 2])
+    assert words.nearest("kettel") == "kettle"
+    words.counts = np.array([30, 0])
+    assert words.nearest("kettel") is None

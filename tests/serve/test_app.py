@@ -272,3 +272,10 @@ def test_many_requests_at_once_all_get_their_own_answer(client: TestClient) -> N
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_values_of_a_facet_are_found_while_typing(client: TestClient, brand: str) -> None:
+    found_ones = client.get(f"/api/facets/brand?typed={brand[:3].lower()}&q=").json()["values"]
+    assert brand in {v["value"] for v in found_ones}
+    assert all(brand[:3].lower() in v["value"].lower() for v in found_ones)
+    assert client.get("/api/facets/brnd?typed=a").status_code == 400

@@ -160,3 +160,9 @@ def test_a_field_that_hardly_any_product_has_is_no_facet() -> None:
     found = {"brand": values(60, 40), "width": values(1, 1)}
     assert [f.field for f in facets_of(found, Address(), 100)] == ["brand"]
     assert [f.field for f in facets_of(found, Address(values={"width": ("v0",)}), 100)] == ["brand", "width"]
+
+
+def test_a_facet_of_measures_names_its_unit() -> None:
+    buckets = [{"low": 0.0, "high": 1.0, "count": 60}, {"low": 1.0, "high": 2.0, "count": 40}]
+    weight = {"kind": "range", "low": 0.1, "high": 2.0, "unit": "kg", "buckets": buckets}
+    assert [f.name for f in facets_of({"weight": weight}, Address(), 100)] == ["Weight (kg)"]

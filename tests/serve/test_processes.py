@@ -100,7 +100,7 @@ def test_all_go_over_to_a_new_catalogue_and_back(family: tuple[str, Shop]) -> No
 def test_a_shop_that_cannot_be_opened_ends_with_the_reason(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shop = Shop.create(tmp_path / "shop")
     with socket.create_server(("127.0.0.1", 0)) as listening, Log.open(shop.log_path):
-        family = Family.of(shop.folder, listening, 1, vectors=False)
+        family = Family.of(shop.folder, listening, 0, vectors=False)
         with pytest.raises(AisleError, match="the writing process cannot run"):
             family.run()
     assert "another writer" in capfd.readouterr().err

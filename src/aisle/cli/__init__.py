@@ -22,6 +22,7 @@ from aisle.cli.rollback import rollback
 from aisle.cli.search import search
 from aisle.cli.serve import serve
 from aisle.cli.simulate import simulate
+from aisle.cli.synonyms import synonyms
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -55,7 +56,7 @@ def _options(
 
 
 OPERATIONS = (rollback, backup, restore, export, care)
-for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate, *OPERATIONS):
+for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate, synonyms, *OPERATIONS):
     app.command()(command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ _ARGUMENTS = {"minimum": 2, "maximum": 2, "where": 3, "nan_to": 2}
 """How many arguments a function takes, where it is not one."""
 
 
+@lru_cache(maxsize=256)
 def parse(text: str) -> ast.expr:
     """The checked tree of an expression.  Raises SettingError for anything but numbers, columns, + - * / ** and functions."""
     try:
@@ -65,9 +67,10 @@ def _check(node: ast.AST, text: str) -> None:
         )
 
 
-def columns_of(text: str) -> set[str]:
+@lru_cache(maxsize=256)
+def columns_of(text: str) -> frozenset[str]:
     """Names of the columns an expression reads."""
-    return {n.id for n in ast.walk(parse(text)) if isinstance(n, ast.Name)} - set(_FUNCTIONS)
+    return frozenset(n.id for n in ast.walk(parse(text)) if isinstance(n, ast.Name)) - set(_FUNCTIONS)
 
 
 def evaluate(text: str, columns: Mapping[str, Array], num_rows: int) -> Array:

@@ -112,16 +112,21 @@ class ItemLists:
     @property
     def counts(self) -> Array:
         """int64[Q]: rows of each list."""
-        return np.diff(self.splits)
+        counts: Array = self.splits[1:] - self.splits[:-1]
+        return counts
 
     @property
     def owner(self) -> Array:
         """int64[N]: which list each row belongs to."""
+        if len(self.splits) == 2:  # one request, as a server mostly has it
+            return np.zeros(len(self.item), np.int64)
         return np.repeat(np.arange(len(self)), self.counts)
 
     @property
     def position(self) -> Array:
         """int64[N]: place of each row in its own list, from 0."""
+        if len(self.splits) == 2:
+            return np.arange(len(self.item))
         place: Array = np.arange(len(self.item)) - np.repeat(self.splits[:-1], self.counts)
         return place
 
@@ -156,7 +161,7 @@ class ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        counts = np.bincount(self.owner[rows], minlength=len(self))
+        counts = np.bincount(self.owner[rows], minlength=len(self)) if len(self) != 1 else np.array([len(rows)])
         columns = {n: c[rows] for n, c in self.columns.items()}
         return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
 

@@ -309,6 +309,10 @@ class Engine(Protocol):
         """Facet counts of each request over its match set, by groups; each facet without its own selection."""
         ...
 
+    def num_groups(self, rows_I: Array) -> int:
+        """Products among these rows (bool[I]), variants counted once."""
+        ...
+
     def order(self, rows: Array, sort: Sort | None) -> Array:
         """``rows`` (int32[N]) in the order of a column, or in the engine's own when sort is None."""
         ...

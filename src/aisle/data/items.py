@@ -32,6 +32,7 @@ DELETED = "deleted"
 """A file's column beside the catalogue's: rows that stay as tombstones."""
 BATCH_ROWS = 65_536
 SMALL_CHUNK = 4096
+FEW_ROWS, FEW_PIECES = 256, 8
 MAX_SMALL_CHUNKS = 64
 
 
@@ -83,6 +84,8 @@ class ItemTable:
         if ids is not None:
             self.__dict__["_ids"] = ids
         self._kept = kept or Kept()
+        # Rows that were just asked for: mending one column after the other asks for the same few again.
+        self._pieces: dict[tuple[str, bytes], ItemTable] = {}
 
     @classmethod
     def from_table(cls, table: pa.Table, generation: int = 0) -> ItemTable:
@@ -234,7 +237,12 @@ class ItemTable:
     def _only(self, rows: Array, field: str = "attributes") -> ItemTable:
         """A small catalogue of these rows, as rows 0, 1, ..., with nothing but the column that a field stands in."""
         column = field if field in CATALOGUE.names else "attributes"
-        return ItemTable(pa.table({column: self._column(column, rows)}), self._generation)
+        key = column, np.asarray(rows, np.int64).tobytes() if len(rows) <= FEW_ROWS else b""
+        if key not in self._pieces or not key[1]:
+            if len(self._pieces) >= FEW_PIECES:
+                self._pieces.clear()
+            self._pieces[key] = ItemTable(pa.table({column: self._column(column, rows)}), self._generation)
+        return self._pieces[key]
 
     def group(self) -> Array:
         """int32[I]: variants of one product share a number."""
@@ -357,7 +365,7 @@ class ItemTable:
         return Attributes.of(self._column("attributes"))
 
     def _attributes(self, rows: Array | None) -> Attributes:
-        return self._all_attributes if rows is None else Attributes.of(self._column("attributes", rows))
+        return self._all_attributes if rows is None else self._only(rows)._all_attributes
 
     def _column(self, name: str, rows: Array | None = None) -> pa.ChunkedArray:
         column = self._stored[name]

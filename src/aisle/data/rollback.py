@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from aisle.core.errors import DataError, StateError
-from aisle.data.shop import Shop
+from aisle.data.shop import WAIT_S, Shop
 
 
 def earlier(shop: Shop) -> list[dict[str, Any]]:
@@ -24,7 +24,7 @@ def roll_back(shop: Shop, funnel: str | None = None) -> dict[str, Any]:
 
     Raises DataError when there is nothing to go back to, StateError when the funnel's catalogue is gone.
     """
-    with shop.lock(wait_s=10):
+    with shop.lock(wait_s=WAIT_S):
         if funnel is not None:
             return shop.point(**_of_funnel(shop, funnel))
         known = earlier(shop)

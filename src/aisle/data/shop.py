@@ -33,28 +33,34 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
 from aisle.core.errors import Busy, DataError, GenerationError, StateError
 from aisle.core.leases import REMOVING, remove_unused
 from aisle.core.shop import Judgments
+from aisle.data import segments
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
 from aisle.data.schema import EVENTS, JUDGMENTS, PRICES, complete
-from aisle.data.shop_files import FORMAT, about_items, locked, read_parquet, write_items, write_parquet
+from aisle.data.shop_files import (
+    FORMAT,
+    about_items,
+    locked,
+    read_parquet,
+    write_items,
+    write_parquet,
+)
 from aisle.data.splits import split_judgments
 from aisle.data.view import View
 
 POINTER = "CURRENT.json"
 ABOUT = "generation.json"
 WRITING = ".writing-"
-THROUGH = "log_sequence"
 POINTS_TO = ("generation", "sequence", "funnel", "plan")
 MEND = "restore a backup (aisle restore), go back to what was served before (aisle rollback), or ingest again"
 MOST_HISTORY = 20
-POINT_WAIT_S = 10.0
-"""A server tidies up for a moment now and then; whoever points to a funnel waits for it."""
+WAIT_S = 10.0
+"""A server tidies up for a moment now and then; whoever ingests, or points to a funnel, waits for it."""
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
@@ -121,7 +127,7 @@ class Shop:
 
         Returns the new pointer.
         """
-        with self.lock(wait_s=POINT_WAIT_S):
+        with self.lock(wait_s=WAIT_S):
             before = self.pointer()
             value = {**before, **changes}
             was, now = ([v.get(name) for name in ("generation", "funnel")] for v in (before, value))
@@ -230,7 +236,7 @@ class Shop:
         ``sequence`` is the last log record that these tables hold; None: as in the generation before.
         Raises DataError on a missing or repeated item_id; the current generation then stays.
         """
-        with self.lock():
+        with self.lock(wait_s=WAIT_S):
             parent = self.folder / "generations"
             self._sweep()
             sequence = int(self.pointer()["sequence"]) if sequence is None else sequence
@@ -276,6 +282,12 @@ class Shop:
                 if superseded not in (path, old):
                     superseded.unlink()
 
+    def advance(self, sequence: int) -> None:
+        """The catalogue's file holds the log up to ``sequence`` as it stands, since nothing after it changed an item."""
+        with self.lock():
+            folder = self.generation_folder()
+            write_json(folder / ABOUT, {**self.about(), "sequence": sequence})
+
     def prune(self, keep: int = 2) -> list[int]:
         """Remove all but the ``keep`` newest generations up to the current one, unless somebody has them open.
 
@@ -308,30 +320,31 @@ class Shop:
 
         through  the last log record whose events these are, kept inside the segment: events and mark come together or not
         """
-        kept = complete(table, EVENTS)
-        return self._append(
-            "events", kept if through is None else kept.replace_schema_metadata({THROUGH: str(through)})
-        )
+        return self._append("events", complete(table, EVENTS), through)
 
     def events_through(self) -> int:
         """The last log record whose events stand in the segments; 0 before the first."""
-        return self._through("events")
+        return segments.through(self.folder / "events")
 
     def events(self) -> pa.Table:
         """All events in the order in which they were added."""
-        return self._segments("events", EVENTS)
+        return segments.read(self.folder / "events", EVENTS)
+
+    def events_marked(self) -> tuple[pa.Table, int]:
+        """``events`` and ``events_through``, which belong together, whoever adds some meanwhile."""
+        return segments.read_marked(self.folder / "events", EVENTS)
 
     def add_requests(self, table: pa.Table, *, through: int) -> int:
         """Append answered requests (``sequence``, ``time_s``, ``value`` as JSON) as one segment.  Returns its number."""
-        return self._append("requests", table.replace_schema_metadata({THROUGH: str(through)}))
+        return self._append("requests", table, through)
 
     def requests_through(self) -> int:
         """The last log record whose requests stand in the segments; 0 before the first."""
-        return self._through("requests")
+        return segments.through(self.folder / "requests")
 
     def request_segments(self) -> list[Path]:
         """Parquet files of answered requests, oldest first; ``read_parquet`` reads one."""
-        return self._paths("requests")
+        return segments.paths(self.folder / "requests")
 
     def add_prices(self, table: pa.Table) -> int:
         """Append to the price history: what held from ``time_s`` on.  Returns the segment's number."""
@@ -339,26 +352,11 @@ class Shop:
 
     def prices(self) -> pa.Table:
         """The price history in the order in which it was added."""
-        return self._segments("prices", PRICES)
+        return segments.read(self.folder / "prices", PRICES)
 
-    def _append(self, kind: str, table: pa.Table) -> int:
+    def _append(self, kind: str, table: pa.Table, through: int | None = None) -> int:
         with self.lock():
-            number = 1 + max((int(p.stem) for p in self._paths(kind)), default=0)
-            path = self.folder / kind / f"{number:06d}.parquet"
-            write_file(path, lambda work: write_parquet(table, work))
-            return number
-
-    def _segments(self, kind: str, schema: pa.Schema) -> pa.Table:
-        tables = (complete(read_parquet(p), schema) for p in self._paths(kind))
-        return pa.concat_tables([schema.empty_table(), *tables])
-
-    def _paths(self, kind: str) -> list[Path]:
-        paths = (p for p in (self.folder / kind).glob("*.parquet") if p.stem.isdecimal())
-        return sorted(paths, key=lambda p: int(p.stem))
-
-    def _through(self, kind: str) -> int:
-        marks = (pq.read_schema(p).metadata or {} for p in self._paths(kind))
-        return max((int(m[THROUGH.encode()]) for m in marks if THROUGH.encode() in m), default=0)
+            return segments.append(self.folder / kind, table, through)
 
     # Judgments
 

@@ -31,6 +31,14 @@ def read_parquet(path: Path) -> pa.Table:
         raise StateError(f"{path} is damaged ({error}); restore it from a backup (aisle restore)") from None
 
 
+def parquet_metadata(path: Path) -> dict[bytes, bytes]:
+    """The marks that a segment was written with.  Raises StateError when they cannot be read."""
+    try:
+        return pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise StateError(f"{path} is damaged ({error}); restore it from a backup (aisle restore)") from None
+
+
 def locked(handle: int) -> bool:
     """Whether this handle could get the file's exclusive lock."""
     try:

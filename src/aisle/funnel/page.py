@@ -30,7 +30,7 @@ class Page:
     """Q answers.
 
     lists           the shown rows of each request, in order, with the columns of the ranked ones (missing beyond the prefix)
-    facets          field -> counts over the filtered match set and ranked prefix, one mapping a request
+    facets          field -> counts over the filtered list, each without its own selection, one mapping a request
     total           int64[Q] rows (products, where variants are collapsed) that paging would reach
     total_is_exact  bool[Q]
     suggestion      did-you-mean, or None
@@ -57,7 +57,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cursor:
-    """Where a list goes on: the funnel and log sequence it was made with, its seed, its ranked prefix, the next offset."""
+    """Where a list goes on: the funnel and log sequence it was made with, its seed, the next offset, its ranked prefix, and
+    the other rows that it lists beside those that the words match."""
 
     funnel: str
     generation: int
@@ -65,11 +66,19 @@ class Cursor:
     seed: int
     offset: int
     prefix: Array
+    near: Array
 
     def encode(self) -> str:
         """Text that is safe in an address."""
-        rows = base64.b64encode(zlib.compress(self.prefix.astype("<i4").tobytes())).decode()
-        fields = [self.funnel, self.generation, self.sequence, self.seed, self.offset, rows]
+        fields = [
+            self.funnel,
+            self.generation,
+            self.sequence,
+            self.seed,
+            self.offset,
+            _packed(self.prefix),
+            _packed(self.near),
+        ]
         return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
 
     @classmethod
@@ -77,11 +86,19 @@ class Cursor:
         """Raises DataError for anything that ``encode`` did not write."""
         try:
             raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            funnel, generation, sequence, seed, offset, rows = json.loads(raw)
-            unpacked = zlib.decompressobj().decompress(base64.b64decode(rows), 4 * 100_000)
-            prefix = np.frombuffer(unpacked, "<i4").astype(np.int32)
-            return cls(str(funnel), int(generation), int(sequence), int(seed), int(offset), prefix)
+            funnel, generation, sequence, seed, offset, prefix, near = json.loads(raw)
+            numbers = int(generation), int(sequence), int(seed), int(offset)
+            return cls(str(funnel), *numbers, _unpacked(prefix), _unpacked(near))
         except (ValueError, TypeError, zlib.error) as error:
             raise DataError(
                 f"the cursor {text[:20]!r}... is not one of ours ({error}); ask for the first page again"
             ) from None
+
+
+def _packed(rows: Array) -> str:
+    return base64.b64encode(zlib.compress(rows.astype("<i4").tobytes())).decode()
+
+
+def _unpacked(text: str) -> Array:
+    unpacked = zlib.decompressobj().decompress(base64.b64decode(text), 4 * 100_000)
+    return np.frombuffer(unpacked, "<i4").astype(np.int32)

@@ -1,14 +1,15 @@
 """From a ranked prefix to the shown page: the engine's order after the prefix, variants, facets, totals, cursors.
 
-A list is shown as: the ranked prefix, then the rest of the match set in the engine's order, without repeats.  Totals and
-facets count exactly that list.  A request
-with a sort order skips the prefix: the whole match set is ordered by that column.
+A search lists what its words match and what its retrievers find near without its filter; the filter takes a part of that.
+The list is shown as: the ranked prefix, then the rest in the engine's order, without repeats.  Totals and facets count
+exactly that list, so that choosing a facet's value shows as many products as were counted.  A request with a sort order
+skips the prefix: the whole list is ordered by that column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,44 @@ if TYPE_CHECKING:
     from aisle.core.shop import Engine
     from aisle.funnel.serving import Funnel
 
+NO_ROWS = np.zeros(0, np.int32)
 
-def resumed(funnel: Funnel, requests: Requests, cursors: Sequence[str] | None) -> ItemLists | None:
-    """The ranked prefixes that the cursors hold, or None when any request of the batch has no cursor."""
+
+class Listing(NamedTuple):
+    """What each request lists before its filter, and so what its total and facets count; it does not depend on the filter.
+
+    matching  Q arrays bool[I]: rows that the words match, every row without words
+    near      Q arrays int32: rows found by other means than words
+    """
+
+    matching: Sequence[Array]
+    near: Sequence[Array]
+
+    @classmethod
+    def of_words(cls, engine: Engine, requests: Requests) -> Listing:
+        return cls([_match(engine, requests, q) for q in range(len(requests))], [NO_ROWS] * len(requests))
+
+    def plus(self, near: Sequence[Array]) -> Listing:
+        """With these rows, too, where words are searched for."""
+        return Listing(self.matching, [rows[rows < len(m)] for rows, m in zip(near, self.matching, strict=True)])
+
+    def of(self, q: int) -> Array:
+        """bool[I]: the list of request q."""
+        return _with_rows(self.matching[q], self.near[q])
+
+    def cut(self, requests: Requests, candidates: ItemLists) -> ItemLists:
+        """The candidates that belong to the lists; all of them where the list has none under the filter, such as for
+        similar items: what is left then is better than an empty page."""
+        kept = np.zeros(len(candidates.item), bool)
+        for q in range(len(requests)):
+            mine = slice(candidates.splits[q], candidates.splits[q + 1])
+            listed = self.of(q)
+            kept[mine] = listed[candidates.item[mine]] if (listed & requests.masks().of(q)).any() else True
+        return candidates if kept.all() else candidates.take(kept)
+
+
+def resumed(funnel: Funnel, requests: Requests, cursors: Sequence[str] | None) -> tuple[ItemLists, list[Array]] | None:
+    """The ranked prefixes that the cursors hold, and the rows that were near; None when any request has no cursor."""
     if not cursors or not all(cursors):
         return None
     decoded = [Cursor.decode(text) for text in cursors]
@@ -35,33 +71,36 @@ def resumed(funnel: Funnel, requests: Requests, cursors: Sequence[str] | None) -
             )
     masks = requests.masks()
     rows = [c.prefix[masks.allows(np.full(len(c.prefix), q), c.prefix)] for q, c in enumerate(decoded)]
-    return ItemLists(
-        np.concatenate(rows), splits_of(np.array([len(r) for r in rows])), {}, funnel.env.engine.generation
-    )
+    splits = splits_of(np.array([len(r) for r in rows]))
+    return ItemLists(np.concatenate(rows), splits, {}, funnel.env.engine.generation), [c.near for c in decoded]
 
 
 def assemble(
-    funnel: Funnel, requests: Requests, prefix: ItemLists, facet_fields: Sequence[str] | None, trace: list[StageTrace]
+    funnel: Funnel,
+    requests: Requests,
+    prefix: ItemLists,
+    listing: Listing,
+    facet_fields: Sequence[str] | None,
+    trace: list[StageTrace],
 ) -> Page:
     """The page of each request from its ranked prefix."""
     engine = funnel.env.engine
     group = engine.items.group() if funnel.plan.collapse else None
-    matches = [_match(engine, requests, q) for q in range(len(requests))]
     masks = requests.masks()
-    shown, totals, cursors, listed = [], [], [], []
+    shown, totals, cursors, lists = [], [], [], []
     for q in range(len(requests)):
         ranked = prefix.item[prefix.splits[q] : prefix.splits[q + 1]]
-        whole = _whole_list(engine, requests, q, ranked, matches[q] & masks.of(q))
-        listed.append(_with_rows(matches[q], ranked))
-        whole = _one_a_group(whole, group)
+        listed = _with_rows(listing.of(q), ranked)
+        lists.append(listed)
+        whole = _one_a_group(_whole_list(engine, requests, q, ranked, listed & masks.of(q)), group)
         start, stop = int(requests.offset[q]), int(requests.offset[q] + requests.limit[q])
         shown.append(whole[start:stop])
         totals.append(len(whole))
-        cursors.append(_cursor(funnel, requests, q, ranked, stop) if stop < len(whole) else "")
+        cursors.append(_cursor(funnel, requests, q, ranked, listing, stop) if stop < len(whole) else "")
     ran = [t for t in trace if not t.skipped]
     return Page(
         lists=_with_prefix_columns(shown, prefix, engine.generation),
-        facets=_facets(engine, requests, listed, facet_fields),
+        facets=_facets(engine, requests, lists, facet_fields),
         total=np.array(totals, np.int64),
         total_is_exact=np.ones(len(requests), bool),
         suggestion=[_suggestion(engine, requests, q) for q in range(len(requests))],
@@ -86,28 +125,31 @@ def _match(engine: Engine, requests: Requests, q: int) -> Array:
 
 
 def _with_rows(matching: Array, rows: Array) -> Array:
-    """bool[I]: the match set and what was found by other means: all that paging would show, so all that facets count."""
+    """bool[I]: these rows too."""
     listed = matching.copy()
     listed[rows] = True
     return listed
 
 
-def _whole_list(engine: Engine, requests: Requests, q: int, ranked: Array, matching: Array) -> Array:
+def _whole_list(engine: Engine, requests: Requests, q: int, ranked: Array, allowed: Array) -> Array:
+    """The ranked rows and then the rest of the allowed ones (bool[I]), or all of these by the request's sort order."""
     sort = requests.sort[q]
     if sort is not None:
-        return engine.order(np.flatnonzero(_with_rows(matching, ranked)).astype(np.int32), sort)
-    rest = matching.copy()
+        return engine.order(np.flatnonzero(allowed).astype(np.int32), sort)
+    rest = allowed.copy()
     rest[ranked] = False
-    tail = engine.order(np.flatnonzero(rest).astype(np.int32), None)
-    return np.concatenate([ranked, tail])
+    return np.concatenate([ranked, engine.order(np.flatnonzero(rest).astype(np.int32), None)])
 
 
 def _one_a_group(rows: Array, group: Array | None) -> Array:
     """The first row of each variant group, order kept."""
     if group is None or not len(rows):
         return rows
-    _, first = np.unique(group[rows], return_index=True)
-    kept: Array = rows[np.sort(first)]
+    mine = group[rows]
+    first = np.empty(int(mine.max()) + 1, np.int64)
+    # Written backwards, so that of several rows the first one stays.
+    first[mine[::-1]] = np.arange(len(rows))[::-1]
+    kept: Array = rows[first[mine] == np.arange(len(rows))]
     return kept
 
 
@@ -142,6 +184,8 @@ def _suggestion(engine: Engine, requests: Requests, q: int) -> str | None:
     return engine.text.suggest(requests.query[q]) if requests.query[q] else None
 
 
-def _cursor(funnel: Funnel, requests: Requests, q: int, ranked: Array, offset: int) -> str:
-    engine = funnel.env.engine
-    return Cursor(funnel.version, engine.generation, engine.sequence, int(requests.seed[q]), offset, ranked).encode()
+def _cursor(funnel: Funnel, requests: Requests, q: int, ranked: Array, listing: Listing, offset: int) -> str:
+    engine, near = funnel.env.engine, listing.near[q]
+    near = np.setdiff1d(near[~listing.matching[q][near]], ranked).astype(np.int32)
+    seed = int(requests.seed[q])
+    return Cursor(funnel.version, engine.generation, engine.sequence, seed, offset, ranked, near).encode()

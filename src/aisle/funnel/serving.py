@@ -6,7 +6,8 @@ Legend: Q requests, N rows, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from aisle.core.env import Env
 from aisle.core.errors import ContractError, GenerationError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.method import Method
-from aisle.core.requests import Requests
+from aisle.core.requests import Requests, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
 from aisle.funnel.guard import Guard
@@ -66,10 +67,17 @@ class Funnel:
         """
         trace: list[StageTrace] = []
         requests = self.env.engine.compile(requests)
-        prefix = paging.resumed(self, requests, cursors)
-        if prefix is None:
-            prefix = self._ranked(requests, trace, strict)
-        return paging.assemble(self, requests, prefix, facets, trace)
+        before = paging.resumed(self, requests, cursors)
+        listing = paging.Listing.of_words(self.env.engine, requests)
+        if before is None:
+            understood = self._understood(requests, trace, strict)
+            candidates = self._candidates(understood, trace, strict)
+            listing = listing.plus(self._near(understood, candidates, trace, strict))
+            prefix = self._ordered(understood, candidates, trace, strict, listing)
+        else:
+            prefix, near = before
+            listing = listing.plus(near)
+        return paging.assemble(self, requests, prefix, listing, facets, trace)
 
     def ranked(self, requests: Requests, k: int | None = None) -> ItemLists:
         """The best rows of each request, in final order, variants not collapsed: what an evaluation measures."""
@@ -123,10 +131,6 @@ class Funnel:
 
     # -- the way of a request ------------------------------------------------------------------------------------------
 
-    def _ranked(self, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
-        requests = self._understood(requests, trace, strict)
-        return self._ordered(requests, self._candidates(requests, trace, strict), trace, strict)
-
     def _understood(self, requests: Requests, trace: list[StageTrace], strict: bool) -> Requests:
         for name in self.plan.understanding:
             slot = f"understanding.{name}"
@@ -143,15 +147,7 @@ class Funnel:
         return requests
 
     def _candidates(self, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
-        found = {}
-        for name in self.plan.retrieval:
-            slot = f"retrieval.{name}"
-            rows = self._answered_by(name, requests)
-            lists = None
-            if len(rows) and self._readable(slot, requests):
-                work = lambda s=slot, r=rows: self._checked_retrieval(s, requests.select(r))  # noqa: E731
-                lists = self._run(slot, requests, work, trace, strict, _num_rows)
-            found[name] = _no_rows(len(requests)) if lists is None else _spread(lists, rows, len(requests))
+        found = {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
         parts = [
             ItemLists(
                 lists.item,
@@ -169,9 +165,44 @@ class Funnel:
         union = union.take(union.item != requests.anchor[union.owner])
         return self._completed(requests, union, trace, strict)
 
+    def _near(self, requests: Requests, candidates: ItemLists, trace: list[StageTrace], strict: bool) -> list[Array]:
+        """Rows that each search lists beside those that its words match: the best ``depth.rank`` of each retriever.
+
+        Found without the request's own filter, so that a filter takes a part of the list and never adds to it: then the
+        count beside a facet's value is the number of products that choosing it shows.
+        """
+        names, most = list(self.plan.retrieval), self.plan.depth.rank
+        found = np.zeros(len(candidates.item), bool)
+        for name in names:
+            rank = candidates[f"rank_{name}"]
+            found |= (rank >= 0) & (rank < most)
+        near = [candidates.item[a:b][found[a:b]] for a, b in pairwise(candidates.splits.tolist())]
+        filtered = np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
+        if len(filtered):
+            asked = replace(requests.select(filtered), filters=(None,) * len(filtered), allowed=None)
+            asked = self.env.engine.compile(asked)
+            lists = [self._found_by(name, asked, trace, strict, ".unfiltered") for name in names]
+            lists = [part.take(part.position < most) for part in lists]
+            for n, q in enumerate(filtered):
+                near[q] = np.concatenate([part.list_of(n).item for part in lists])
+        return near
+
+    def _found_by(
+        self, name: str, requests: Requests, trace: list[StageTrace], strict: bool, remark: str = ""
+    ) -> ItemLists:
+        """What a retriever finds for the requests of its scenes; nothing for the others, or when it failed."""
+        slot = f"retrieval.{name}"
+        rows = self._answered_by(name, requests)
+        lists = None
+        if len(rows) and self._readable(slot, requests):
+            work = lambda: self._checked_retrieval(slot, requests.select(rows))  # noqa: E731
+            lists = self._run(slot + remark, requests, work, trace, strict, _num_rows)
+        return _no_rows(len(requests)) if lists is None else _spread(lists, rows, len(requests))
+
     def _answered_by(self, retriever: str, requests: Requests) -> Array:
         """int64[Qa]: the requests whose scene this retriever answers in."""
-        return np.flatnonzero(np.isin(requests.scene, self.plan.answers_in(retriever)))
+        scenes = self.plan.answers_in(retriever)
+        return np.array([q for q, scene in enumerate(requests.scene.tolist()) if scene in scenes], np.int64)
 
     def _checked_retrieval(self, slot: str, requests: Requests) -> ItemLists:
         lists: ItemLists = self.fitted[slot].stage.retrieve(requests, self.plan.depth.retrieve)
@@ -201,8 +232,12 @@ class Funnel:
             slot, column = f"retrieval.{name}", f"score_{name}"
             stage = self.fitted[slot].stage
             rows = self._answered_by(name, requests)
-            gaps = np.isnan(union[column]) & np.isin(union.owner, rows)
-            if not hasattr(stage, "score") or not gaps.any() or not self._readable(slot, requests):
+            if not len(rows) or not hasattr(stage, "score") or not self._readable(slot, requests):
+                continue
+            gaps = np.isnan(union[column])
+            if len(rows) < len(requests):
+                gaps &= np.isin(union.owner, rows)
+            if not gaps.any():
                 continue
             part = union.take(gaps)
             work = lambda s=stage, p=part: s.score(requests, p)["score"]  # noqa: E731
@@ -213,10 +248,20 @@ class Funnel:
                 union = union.with_columns(**{column: filled})
         return union
 
-    def _ordered(self, requests: Requests, lists: ItemLists, trace: list[StageTrace], strict: bool) -> ItemLists:
+    def _ordered(
+        self,
+        requests: Requests,
+        lists: ItemLists,
+        trace: list[StageTrace],
+        strict: bool,
+        listing: paging.Listing | None = None,
+    ) -> ItemLists:
+        """The best candidates in final order; with a ``listing``, of those that belong to it."""
         lists = self._scored("relevance", requests, lists, trace, strict)
         lists = self._scored("ranking", requests, lists, trace, strict)
-        lists = self._with_utility(lists).top(self.plan.depth.rank, "score")
+        lists = self._with_utility(lists)
+        lists = lists if listing is None else listing.cut(requests, lists)
+        lists = lists.top(self.plan.depth.rank, "score")
         for slot, verb in (("reranking", "rerank"), ("allocation", "allocate")):
             if slot in self.fitted and self._readable(slot, requests, lists):
                 work = lambda s=slot, v=verb, c=lists: self._checked_list(s, v, requests, c)  # noqa: E731
@@ -324,6 +369,8 @@ def _no_rows(q: int) -> ItemLists:
 
 def _spread(lists: ItemLists, rows: Array, q: int) -> ItemLists:
     """The lists of some requests as lists of all Q, empty for the others."""
+    if len(rows) == q:
+        return lists
     counts = np.zeros(q, np.int64)
     counts[rows] = lists.counts
     return ItemLists(lists.item, splits_of(counts), lists.columns, lists.generation)

@@ -40,7 +40,7 @@ def requests_of(active: Active, asked: SearchIn, anchor: int | None = None) -> R
     cursor = Cursor.decode(asked.cursor) if asked.cursor else None
     seed = cursor.seed if cursor else hashed(asked.session or asked.user) & SEED_MASK
     return Requests.make(
-        [asked.q.strip() if anchor is None else ""],
+        [typed(asked) if anchor is None else ""],
         user=np.array([hashed(asked.user)]),
         session=np.array([hashed(asked.session)]),
         scene=scene,
@@ -55,6 +55,12 @@ def requests_of(active: Active, asked: SearchIn, anchor: int | None = None) -> R
         history=active.history(hashed(asked.user)),
         deadline_s=float("inf") if asked.deadline_ms is None else monotonic() + asked.deadline_ms / 1e3,
     )
+
+
+def typed(asked: SearchIn) -> str:
+    """The query; ``wireless ket*`` when its last word is still being typed."""
+    q = asked.q.strip()
+    return f"{q}*" if asked.prefix and q[-1:].isalnum() and not asked.q.endswith(" ") else q
 
 
 def answer(active: Active, asked: SearchIn, *, similar_to: str | None = None, facets: bool = True) -> Answer:

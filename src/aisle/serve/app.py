@@ -21,7 +21,7 @@ from aisle import __version__
 from aisle.core.errors import AisleError, GenerationError, SettingError, UnknownName
 from aisle.engine.embedded.log_commit import NotWritten
 from aisle.serve.active import Active
-from aisle.serve.answers import Answer, answer, explain
+from aisle.serve.answers import Answer, answer, explain, plain, requests_of
 from aisle.serve.cards import detail, row_of
 from aisle.serve.headers import SecurityHeaders
 from aisle.serve.live import LiveShop
@@ -93,6 +93,7 @@ def _about(name: str) -> Any:
 
 def asked_of(
     q: Annotated[str, _about("q")] = "",
+    prefix: Annotated[bool, _about("prefix")] = False,
     filter: Annotated[str, _about("filter")] = "",
     sort: Annotated[str, _about("sort")] = "",
     offset: Annotated[int, _about("offset")] = 0,
@@ -166,6 +167,14 @@ def _api(live: LiveShop) -> APIRouter:
         with live:
             return explain(active(), asked, item_id, similar_to=similar_to)
 
+    @router.get("/facets/{field}")
+    def facet(field: str, asked: Asked, typed: str = "") -> dict[str, Any]:
+        """The values of a field with a word that begins as typed (or a synonym of it), counted in the list of a search."""
+        with live:
+            now, name = active(), f"{field}~{typed[:200]}"
+            page = now.funnel.serve(requests_of(now, asked.model_copy(update={"limit": 0})), facets=[name])
+            return dict(plain(page.facets[0][name]))
+
     @router.get("/suggest")
     def suggest(q: str = "", limit: int = 8) -> SuggestOut:
         """Completions of what was typed so far."""
@@ -217,6 +226,8 @@ def _http_problem(request: Request, error: StarletteHTTPException) -> Problem:
     if error.status_code == 405:
         message = f"{request.url.path[:200]} does not answer {request.method}"
         return Problem(error=message, remedy="see /docs for what it answers")
+    if error.status_code == 403:
+        return Problem(error=str(error.detail), remedy="send 'Authorization: Bearer KEY', the key of AISLE_WRITE_KEY")
     if error.status_code == 503:
         return Problem(error=f"the shop is not ready: {error.detail}", remedy="ask again when /ready answers 200")
     return Problem(error=str(error.detail), remedy="see /docs for what can be asked")

@@ -185,9 +185,10 @@ def _range(name: str, counts: Mapping[str, Any], address: Address) -> Facet | No
             for stars in (4.5, 4.0, 3.0)
         ]
         return Facet(name, field_name(name), "stars", choices)
+    unit = counts.get("unit")
     return Facet(
         name,
-        field_name(name),
+        f"{field_name(name)} ({unit})" if unit else field_name(name),
         "range",
         bars=_bars(name, counts.get("buckets") or (), address, scale),
         low="" if low is None else plain_number(low),

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
 from aisle.data.rollback import earlier
+from aisle.data.schema import EVENTS
 from aisle.data.shop import POINTER, Shop
+from aisle.data.view import View
 from aisle.engine.embedded.log import Log
 from aisle.nn.item_vectors import missing_rows
 from aisle.serve.active import Active, Links, warmed
@@ -78,6 +80,7 @@ class LiveShop:
         self._error: str | None = None
         self._notice: str | None = None
         self._encoding = Encoding(state="waiting" if vectors else "off")
+        self._seen: tuple[int, int] | None = None
         self._stop, self._first, self._settled = Event(), Event(), Event()
         self._busy = Lock()
         self._in_flight = 0
@@ -206,11 +209,15 @@ class LiveShop:
         from aisle.serve.target import open_target
 
         self.shop = open_target(self.target, self.into, self._say)
+        self._seen = _stamp(self.shop)
         if self.links is None:
             self.log = Log.open(self.shop.log_path)
             self.writing = OwnLog(self.log)
             self._owner = Owner(self.shop, self.log, self._encoding, self._pause)
-            take_in_events(self.shop)
+            try:
+                take_in_events(self.shop)
+            except StateError as damage:
+                self._notice = str(damage)
         else:
             self._await(self.shop.log_path.exists)
             self.log = Log.open(self.shop.log_path, read_only=True, check=False)
@@ -219,12 +226,21 @@ class LiveShop:
         self._say("opening the catalogue and its indexes")
         standing = self._opened()
         first = FIRST_PLAN if self.vectors else self.plan
-        view = self.shop.view(items=standing.items)
+        view = self._view(standing)
         funnel = plan(first).fit(view, standing.env)
         self._choice = Choice(first, first, None, ())
         self._stand_on(standing, Active(funnel, first, view))
         self._say("collecting suggestions")
-        self.completer = completer(standing.engine.items)
+        self.completer = completer(standing.engine)
+
+    def _view(self, standing: Standing) -> View:
+        """What fits may see; without behaviour where its segments are damaged, since a search can do without."""
+        assert self.shop is not None
+        try:
+            return self.shop.view(items=standing.items)
+        except StateError as damage:
+            self._notice = f"{damage}: serving without what is in it"
+            return View(standing.items, EVENTS.empty_table(), {})
 
     def _opened(self) -> Standing:
         """The generation that the shop points to; where it is damaged, the one that was served before it."""
@@ -270,7 +286,7 @@ class LiveShop:
         self._encoding.state = "fitting"
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
-        view = self.shop.view(items=standing.items)
+        view = self._view(standing)
         funnel = load(self.shop, version, standing.env) if version else plan(choice.recipe).fit(view, standing.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
@@ -314,13 +330,12 @@ class LiveShop:
     def _follow(self) -> None:
         """Watch the pointer and what others saved; keep house where this process owns the log."""
         assert self.shop is not None
-        seen, retry_s = _stamp(self.shop), float("inf") if self._error is None else monotonic() + RETRY_S
+        retry_s = float("inf") if self._error is None else monotonic() + RETRY_S
         while not self._stop.wait(FOLLOW_S):
             assert self._standing is not None
             try:
-                now = _stamp(self.shop)
-                if now != seen or self._standing.is_stranded or monotonic() >= retry_s:
-                    seen, retry_s = now, float("inf")
+                if _stamp(self.shop) != self._seen or self._standing.is_stranded or monotonic() >= retry_s:
+                    retry_s = float("inf")
                     self._prepare()
                 if self._owner is not None:
                     self._owner.step(self._standing)
@@ -335,6 +350,7 @@ class LiveShop:
         assert self.shop is not None
         assert self._standing is not None
         self._settled.clear()
+        self._seen = _stamp(self.shop)
         try:
             standing, generation = self._standing, self.shop.generation
             if generation != standing.generation or standing.is_stranded:
@@ -349,16 +365,15 @@ class LiveShop:
                 if standing is not self._standing:
                     standing.close()
             if self._standing is standing:
-                self.completer = completer(standing.engine.items)
+                self.completer = completer(standing.engine)
         finally:
             self._settled.set()
 
     def _await(self, there: Callable[[], bool]) -> bool:
         """Until something is there; False when the shop is closed first, or the pointer names another catalogue."""
         assert self.shop is not None
-        since = _stamp(self.shop)
         while not there():
-            if self._stop.wait(FOLLOW_S) or _stamp(self.shop) != since:
+            if self._stop.wait(FOLLOW_S) or _stamp(self.shop) != self._seen:
                 return False
         return True
 

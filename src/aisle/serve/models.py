@@ -19,6 +19,7 @@ class SearchIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     q: str = Field("", max_length=MAX_TEXT, description="what the shopper typed")
+    prefix: bool = Field(False, description="the last word is still being typed: what begins so is found too")
     filter: dict[str, Any] | None = Field(
         None,
         description='JSON such as {"brand": ["A", "B"], "price_cents": {"low": 100, "high": 900}}; any, all, not nest',

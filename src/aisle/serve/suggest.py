@@ -1,4 +1,5 @@
-"""Completions for the search box: brands, category names and frequent words of titles, by prefix."""
+"""Completions for the search box: brands, category names and frequent words of titles, by prefix; where nothing begins as
+typed, what was probably meant; and synonyms of what is being typed."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from aisle.core.shop import Items
 from aisle.data.schema import CATEGORY_SEPARATOR
+from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.serve.models import Suggestion
 
 MAX_TITLES = 50_000
@@ -49,7 +51,8 @@ STOP = frozenset(
 class Completer:
     """A sorted list of (phrase from one of its words on, phrase): a prefix is a range of it."""
 
-    def __init__(self, phrases: Iterable[Suggestion]) -> None:
+    def __init__(self, phrases: Iterable[Suggestion], engine: EmbeddedEngine | None = None) -> None:
+        self._engine = engine
         best: dict[str, Suggestion] = {}
         for phrase in phrases:
             key = phrase.text.casefold()
@@ -68,12 +71,37 @@ class Completer:
         prefix = " ".join(text.casefold().split())
         if not prefix:
             return []
+        if self._engine is None:
+            return self._completed(prefix, limit)
+        found = self._beginning_with(prefix, limit)
+        if not found:
+            # Of "wirelss ket" the first word is mistyped, the last one not finished.
+            meant = self._engine.text.suggest(f"{prefix}*")
+            found = self._completed(meant.rstrip("*") if meant else prefix, limit)
+        return _distinct([*found, *self._synonyms(prefix)])[:limit]
+
+    def _completed(self, prefix: str, limit: int) -> list[Suggestion]:
         found = self._beginning_with(prefix, limit)
         head, _, last = prefix.rpartition(" ")
-        if found or not head:
+        if found:
             return found
-        ends = [p for p in self._beginning_with(last, limit) if p.kind == "words" or " " not in p.text]
-        return [Suggestion(text=f"{head} {p.text.casefold()}", kind="words", count=p.count) for p in ends]
+        ends = [p for p in self._beginning_with(last, limit) if p.kind == "words" or " " not in p.text] if head else []
+        if not ends and self._engine is not None:
+            # Words that came after the list of phrases was made.
+            ends = [
+                Suggestion(text=word, kind="words", count=n) for word, n in self._engine.text.completions(last, limit)
+            ]
+        return [Suggestion(text=f"{head} {p.text.casefold()}".strip(), kind="words", count=p.count) for p in ends]
+
+    def _synonyms(self, prefix: str) -> list[Suggestion]:
+        """What means the same as the last words being typed, one or two of them."""
+        assert self._engine is not None
+        words, found = prefix.split(" "), []
+        for size in (1, 2)[: len(words)]:
+            head, last = " ".join(words[:-size]), " ".join(words[-size:])
+            also = self._engine.text.also(last)[1:]
+            found += [Suggestion(text=f"{head} {phrase}".strip(), kind="words", count=0) for phrase in also]
+        return found
 
     def _beginning_with(self, prefix: str, limit: int) -> list[Suggestion]:
         low = bisect_left(self._keys, prefix)
@@ -84,16 +112,27 @@ class Completer:
         return [self._phrases[n] for n in found[:limit]]
 
 
+def _distinct(found: Iterable[Suggestion]) -> list[Suggestion]:
+    return list({s.text.casefold(): s for s in reversed(list(found))}.values())[::-1]
+
+
 def _starts(phrase: str) -> list[str]:
     words = phrase.split()
     return [" ".join(words[at:]) for at in range(len(words))]
 
 
-def completer(items: Items) -> Completer:
-    """Completions of a catalogue; looks at the first 50,000 titles."""
+def completer(engine: EmbeddedEngine) -> Completer:
+    """Completions of a catalogue: phrases of its first 50,000 titles; words that come later, close words and synonyms as
+    the engine's text index knows them at the time."""
+    items = engine.items
     live = np.flatnonzero(items.live)
     return Completer(
-        [*_labels(items, "brand"), *_labels(items, "category"), *_title_phrases(items.text("title", live[:MAX_TITLES]))]
+        [
+            *_labels(items, "brand"),
+            *_labels(items, "category"),
+            *_title_phrases(items.text("title", live[:MAX_TITLES])),
+        ],
+        engine,
     )
 
 

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from hmac import compare_digest
 from time import time
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request
 
 from aisle.core.errors import UnknownName
 from aisle.engine.embedded.log import Receipt
 from aisle.serve.live import LiveShop
+from aisle.serve.models import Problem
 from aisle.serve.models_in import ChangeIn, EventsIn, EventsOut, ItemsIn, WriteOut, record_of_item
 
 WRITING = 64
 """Writes that wait for the disk at once; they share commits, and never take a place of those who search."""
 KNOWN_S = 2.0
+KEY = "AISLE_WRITE_KEY"
+LOCAL = ("127.0.0.1", "::1")
 T = TypeVar("T")
+
+
+def may_write(request: Request) -> None:
+    """Products are changed with the key in ``AISLE_WRITE_KEY``, or, where there is none, from this machine.
+
+    Raises HTTPException 403.
+    """
+    key = os.environ.get(KEY, "")
+    host = request.client.host if request.client else ""
+    if key:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not compare_digest(given.encode(), key.encode()):
+            raise HTTPException(403, "the key of this shop is needed to change products")
+    elif host not in LOCAL:
+        raise HTTPException(403, f"products are changed from this machine only, not from {host or 'elsewhere'}")
 
 
 def writes(live: LiveShop, problems: dict[int | str, dict[str, Any]]) -> APIRouter:
     """The routes that change a shop."""
-    router = APIRouter(prefix="/api", tags=["write"], responses=problems)
+    router = APIRouter(prefix="/api", tags=["write"], responses={**problems, 403: {"model": Problem}})
     limiter = anyio.CapacityLimiter(WRITING)
 
     async def apart(work: Callable[[], T]) -> T:
         """In a thread of the writers' own."""
         return await anyio.to_thread.run_sync(work, limiter=limiter)
 
-    @router.post("/items", status_code=202)
+    @router.post("/items", status_code=202, dependencies=[Depends(may_write)])
     async def upsert(body: ItemsIn) -> WriteOut:
         """Add products or replace them whole; with ``partial``, change the columns that are named and keep the others.
 
@@ -39,12 +59,12 @@ def writes(live: LiveShop, problems: dict[int | str, dict[str, Any]]) -> APIRout
         """
         return await apart(partial(_upsert, live, body))
 
-    @router.patch("/items/{item_id:path}", status_code=202)
+    @router.patch("/items/{item_id:path}", status_code=202, dependencies=[Depends(may_write)])
     async def change(item_id: str, body: ChangeIn) -> WriteOut:
         """Change single columns of a product, such as price and stock; a null empties one."""
         return await apart(partial(_change, live, item_id, body))
 
-    @router.delete("/items/{item_id:path}", status_code=202)
+    @router.delete("/items/{item_id:path}", status_code=202, dependencies=[Depends(may_write)])
     async def delete(item_id: str, wait_visible: bool = False, timeout_s: float = 5.0) -> WriteOut:
         """Take a product out of the catalogue."""
         return await apart(partial(_delete, live, item_id, wait_visible, timeout_s))

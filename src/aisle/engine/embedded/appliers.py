@@ -14,7 +14,7 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import AisleError, ContractError, StateError
 from aisle.core.lists import Array
 from aisle.data.items import ItemTable
-from aisle.data.shop import Shop
+from aisle.data.shop import WAIT_S, Shop
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.engine.embedded.log_records import ITEM_KINDS, Record, catalogue_table
@@ -248,14 +248,15 @@ def _table(engine: EmbeddedEngine) -> ItemTable:
     return engine.items
 
 
-def take_in_events(shop: Shop) -> int:
+def take_in_events(shop: Shop, *, wait_s: float = WAIT_S) -> int:
     """Move the events that the log accepted since the last call into the shop's segments, where fits read them.
 
-    Returns how many.  Safe to call while a server writes, and to repeat: each event is taken in once.
+    Returns how many.  Safe to call while a server writes, and to repeat: each event is taken in once.  Raises Busy when
+    another process still writes after ``wait_s``.
     """
     if not shop.log_path.exists():
         return 0
-    with shop.lock():
+    with shop.lock(wait_s=wait_s):
         log = Log.open(shop.log_path, read_only=True, check=False)
         try:
             last = log.last_sequence

@@ -19,13 +19,15 @@ from aisle.core.errors import Busy, SettingError, nearest
 from aisle.core.leases import exclusive
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
-from aisle.engine.embedded.appliers import take_in_events
+from aisle.engine.embedded.appliers import take_in_events, touched
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import BATCH_RECORDS, Log
 
 FILE = "care.json"
 LOCK = ".care.lock"
 DAY_S = 86_400.0
+FEW_CHANGES, PATIENCE = 0.01, 10
+"""Changes of less than this share of the items wait for so many times as many records, before the catalogue is written anew."""
 REQUESTS = pa.schema([("sequence", pa.int64()), ("time_s", pa.float64()), ("value", pa.string())])
 
 
@@ -37,7 +39,9 @@ class Policy(BaseModel):
     save_rows: int = Field(2_000, ge=1, description="changed rows after which the text index on disk is made anew")
     save_s: float = Field(60.0, gt=0, description="or seconds after a change")
     take_in_s: float = Field(60.0, gt=0, description="seconds between moving events and requests out of the log")
-    snapshot_records: int = Field(50_000, ge=1, description="log records after which the catalogue is written anew")
+    snapshot_records: int = Field(
+        50_000, ge=1, description="log records after which the catalogue is written anew, or seen not to have changed"
+    )
     keep_records: int = Field(100_000, ge=0, description="latest log records that are kept in any case")
     most_records: int = Field(
         2_000_000, ge=1, description="log records beyond which a roll-back to an older catalogue is given up"
@@ -124,7 +128,7 @@ class Carer:
             self.unsaved_since_s = None
 
     def _take_in(self, done: dict[str, int]) -> None:
-        if events := take_in_events(self.shop):
+        if events := take_in_events(self.shop, wait_s=0.0):
             done["events"] = events
         if requests := take_in_requests(self.shop, self.log):
             done["requests"] = requests
@@ -134,10 +138,17 @@ class Carer:
                 path.unlink()
 
     def _snapshot(self, done: dict[str, int], now: bool) -> None:
+        """Keep the catalogue at a later record; most records are no changes of items, and cost no new file."""
         items, sequence = self.engine.at_once()
-        behind = sequence - self.shop.base_sequence(self.engine.generation)
-        if (now and behind > 0) or behind >= self.policy.snapshot_records:
-            assert isinstance(items, ItemTable)
+        base = self.shop.base_sequence(self.engine.generation)
+        behind = sequence - base
+        if behind <= 0 or (not now and behind < self.policy.snapshot_records):
+            return
+        assert isinstance(items, ItemTable)
+        changed = len(touched(items, self.log, base, sequence))
+        if not changed:
+            self.shop.advance(sequence)
+        elif now or changed >= FEW_CHANGES * items.num_rows or behind >= PATIENCE * self.policy.snapshot_records:
             self.shop.write_snapshot(items, sequence)
             done["snapshot"] = sequence
 

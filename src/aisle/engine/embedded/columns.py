@@ -5,7 +5,7 @@ Legend: I items, N chosen rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,13 @@ from aisle.core.filters import Sort
 from aisle.core.lists import Array, mask_of_size
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
+from aisle.engine.embedded.analysis import unfolded
 from aisle.engine.embedded.facets import FacetCounter
 from aisle.engine.embedded.filters import Fields, compile_filters
 from aisle.engine.embedded.orders import Order
 
+SEARCHED = "~"
+"""Between a field and how values of it begin."""
 POPULAR = Sort("rating_count", descending=True)
 """The engine's own order: most reviewed first, unknown last."""
 
@@ -39,15 +42,31 @@ class Columns:
         return replace(requests, allowed=compile_filters(requests.filters, self._fields))
 
     def facets(
-        self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
+        self,
+        requests: Requests,
+        match: Sequence[Array | None],
+        fields: Sequence[str],
+        also: Callable[[str], Sequence[str]] = lambda text: [unfolded(text)],
     ) -> list[Mapping[str, Any]]:
         """Facet counts of each request over its match set (None: every row), by products.
 
-        Each facet is counted without its own selection.  Raises SettingError for a field that no item has.
+        Each facet is counted without its own selection.  ``brand~aco`` stands for the brands with a word that begins with
+        "aco", or with what means the same: ``also`` says what that is.
+
+        Raises SettingError for a field that no item has.
         """
-        # A match set may be of the catalogue a moment before, or after.
-        sized = (None if rows is None else mask_of_size(rows, self.items.num_rows) for rows in match)
-        return [self._counter.count(filter, rows, fields) for filter, rows in zip(requests.filters, sized, strict=True)]
+        # A match set may be of the catalogue a moment before, or after.  Counts of every row are kept.
+        sized = (None if rows is None or rows.all() else mask_of_size(rows, self.items.num_rows) for rows in match)
+        plain = [field for field in fields if SEARCHED not in field]
+        searched = [(field, *field.split(SEARCHED, 1)) for field in fields if SEARCHED in field]
+        out: list[Mapping[str, Any]] = []
+        for filter, rows in zip(requests.filters, sized, strict=True):
+            found = dict(self._counter.count(filter, rows, plain))
+            found |= {
+                field: self._counter.values_like(filter, rows, name, also(text)) for field, name, text in searched
+            }
+            out.append({field: found[field] for field in fields})
+        return out
 
     def num_groups(self, rows_I: Array) -> int:
         """Products (variants counted once) among these rows, bool[I]."""

@@ -70,8 +70,11 @@ class OnlineCounters:
     @classmethod
     def open(cls, counters: Iterable[Counter], shop: Shop, log: Log, items: Callable[[], Items]) -> OnlineCounters:
         """Everything that happened: the shop's segments, and what the log accepted after them."""
-        store = cls(counters, items, sequence=shop.events_through())
-        store.add(shop.events(), sequence=store.sequence)
+        # The log forgets only what holds no event beyond the segments, so this is read first.
+        floor = log.floor
+        table, through = shop.events_marked()
+        store = cls(counters, items, sequence=max(through, floor))
+        store.add(table, sequence=store.sequence)
         store.follow(log)
         return store
 

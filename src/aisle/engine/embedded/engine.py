@@ -25,7 +25,7 @@ from aisle.core.bags import Bags
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.filters import Sort
-from aisle.core.leases import exclusive, hold, remove_unused
+from aisle.core.leases import Lease, exclusive, hold, remove_unused
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
@@ -83,7 +83,8 @@ class EmbeddedEngine:
         self._folder = folder
         self._sequence = sequence
         self._saved = saved or _Saved(None, sequence, {}, {})
-        self._leases = [] if folder is None else [hold(folder)]
+        self._lease = None if folder is None else hold(folder)
+        self._text_lease = self._held(self._saved.text)
         self._touched: list[tuple[int, Array]] = []
         self._pointers = self._stamps()
         self._writing, self._saving = Lock(), RLock()
@@ -247,8 +248,14 @@ class EmbeddedEngine:
             later = [(s, rows) for s, rows in self._touched if s > sequence]
             if later:
                 text.refresh(self._items, np.unique(np.concatenate([rows for _, rows in later])))
-            self._text, self._touched = text, later
+            self._text, self._touched, self._text_lease = text, later, self._held(version)
             self._saved = self._saved._replace(text=version, sequence=sequence)
+
+    def _held(self, version: str | None) -> Lease | None:
+        """Keeps a version of the text index from being removed while it answers here."""
+        if self._folder is None or version is None:
+            return None
+        return hold(self._folder / "text" / version)
 
     def _open_again(self, folder: Path) -> None:
         """Vectors that another process saved for the first time, or bags of which it saved a new version."""
@@ -343,7 +350,7 @@ class EmbeddedEngine:
         self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
     ) -> list[Mapping[str, Any]]:
         """``Columns.facets``: counts over each request's match set."""
-        return self._columns.facets(requests, match, fields)
+        return self._columns.facets(requests, match, fields, self._text.also)
 
     def num_groups(self, rows_I: Array) -> int:
         """Products (variants counted once) among these rows, bool[I]."""

@@ -61,13 +61,15 @@ class FacetCounter:
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
     ) -> Mapping[str, Any]:
-        """A facet of values, kept to those with a word that begins as one of the texts (folded) does."""
+        """A facet of values, kept to those with a word that begins as one of the texts does, in any case.
+
+        Raises SettingError for a field that no item has.
+        """
+        self._fields.check(name)
         labels = self._fields.codes(name)[1]
-        wanted = [n for n, label in enumerate(labels) if _begins(label, texts)]
-        rows_I = self._allowed(filter, match, name)
-        count_V = self._count(name, self._rows(rows_I))
-        shown = sorted((n for n in wanted if count_V[n]), key=lambda n: (-count_V[n], n))[:MOST_VALUES]
-        return {"kind": "values", "values": [{"value": labels[n], "count": int(count_V[n])} for n in shown]}
+        wanted = np.array([_begins(label, texts) for label in labels], bool)
+        count_V = self._count(name, self._rows(self._allowed(filter, match, name)))
+        return _shown(labels, np.where(wanted, count_V, 0))
 
     def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> dict[str, Any]:
         rows: dict[Filter | None, Rows] = {}
@@ -102,14 +104,7 @@ class FacetCounter:
 
     def _values(self, name: str, rows: Rows, filter: Filter | None) -> dict[str, Any]:
         labels, count_V = self._fields.codes(name)[1], self._count(name, rows)
-        # Most products first, then by label; one number for both, so that few of many labels are picked quickly.
-        key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
-        some = (
-            np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
-        )
-        shown = [int(v) for v in some[np.argsort(-key_V[some])] if count_V[v]]
-        shown += [v for v in self._fields.codes_of(name, selected(filter, name)) if v not in shown]
-        return {"kind": "values", "values": [{"value": labels[v], "count": int(count_V[v])} for v in shown]}
+        return _shown(labels, count_V, self._fields.codes_of(name, selected(filter, name)))
 
     def _ranges(self, name: str, rows: Rows) -> dict[str, Any]:
         column, unit = frozen(self._fields.number(name)), self._fields.items.unit(name)
@@ -128,12 +123,10 @@ def _sample(rows: Rows, column: Array) -> Array:
     """At most SAMPLED values of the rows, evenly picked."""
     step = max(1, (len(rows.alone) + len(rows.variants)) // SAMPLED)
     some = column[np.concatenate([rows.alone[::step], rows.variants[::step]])]
-    some = some[~np.isnan(some)]
-    if len(some):
-        return some
-    # Hardly any row has a value.
-    every = column[np.concatenate(rows)]
-    return every[~np.isnan(every)]
+    if np.isnan(some).all():  # hardly any row has a value
+        some = column[np.concatenate(rows)]
+    known: Array = some[~np.isnan(some)]
+    return known
 
 
 def selected(filter: Filter | None, field: str) -> tuple[object, ...]:
@@ -173,6 +166,16 @@ def _step(low: float, high: float, least: float) -> float:
     steps = [r * p for p in (power, 10 * power) for r in (1.0, 2.0, 2.5, 5.0)]
     steps = [max(s, least) for s in steps if not least or max(s, least) == round(max(s, least))]
     return next(s for s in steps if ceil(high / s) - floor(low / s) <= MOST_BUCKETS)
+
+
+def _shown(labels: Sequence[str], count_V: Array, always: Sequence[int] = ()) -> dict[str, Any]:
+    """The values with most products, by count and then by label, and those that are chosen."""
+    # One number for both, so that few of many labels are picked quickly.
+    key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
+    some = np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
+    shown = [int(v) for v in some[np.argsort(-key_V[some])] if count_V[v]]
+    shown += [v for v in always if v not in shown]
+    return {"kind": "values", "values": [{"value": labels[v], "count": int(count_V[v])} for v in shown]}
 
 
 def _begins(label: str, texts: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ from aisle.engine.embedded.log_records import KINDS, Record, checksum, decoded, 
 
 BATCH_RECORDS = 5000
 COMPACTED_AT_ONCE = 5000
-POLL_S = 0.02
+POLL_S = 0.005
 
 EXPORT = pa.schema([("sequence", pa.int64()), ("kind", pa.string()), ("time_s", pa.float64()), ("value", pa.string())])
 """What ``export`` writes; ``value`` is the record as JSON."""
@@ -173,11 +173,16 @@ class Log:
         if self._committer is not None:
             return self._committer.wait_beyond(sequence, timeout_s)
         until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        while self.last_sequence <= sequence:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(POLL_S)
-        return True
+        with self._connected() as connection:
+            seen = None
+            while time.monotonic() < until:
+                # Another number as soon as another connection has committed: ten times as cheap as asking what.
+                now = connection.execute("PRAGMA data_version").fetchone()[0]
+                if now != seen and on_disk.bounds(connection)[1] > sequence:
+                    return True
+                seen = now
+                time.sleep(POLL_S)
+        return self.last_sequence > sequence
 
     def read(self, after: int | None = None, limit: int = BATCH_RECORDS, kinds: Iterable[str] = KINDS) -> list[Record]:
         """Up to ``limit`` records of these kinds after a sequence number (None: from the first there is), in order.
@@ -290,8 +295,8 @@ class Log:
             return on_disk.bounds(connection)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of the log throughout."""
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A reading connection of one's own."""
         if self._closed:
             raise DataError(f"{self.path} is closed; open it again")
         with on_disk.speaking_of(self.path):
@@ -300,13 +305,19 @@ class Log:
             except Empty:
                 connection = on_disk.connect(self.path)
             try:
-                connection.execute("BEGIN")
                 yield connection
-                connection.execute("COMMIT")
             except BaseException:
                 connection.close()
                 raise
             self._readers.put(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the log throughout."""
+        with self._connected() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
 
     def _rows(
         self, after: int | None, until: int | None, limit: int, kinds: Iterable[str]

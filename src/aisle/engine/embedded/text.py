@@ -24,11 +24,10 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError
 from aisle.core.lists import Array, ItemLists, Ragged, splits_of
 from aisle.core.requests import RowMasks, hashed
-from aisle.core.shop import TEXT_FIELDS, Items
+from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, Items
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import Analyser, Query, analyser, valid
 from aisle.engine.embedded.compiled import frozen
-from aisle.engine.embedded.spelling import Vocabulary
 from aisle.engine.embedded.synonyms import NAME, SynonymFile
 from aisle.engine.embedded.text_query import NONE, Matches, Plan, Weights, joined
 from aisle.engine.embedded.text_reading import Reader
@@ -48,9 +47,12 @@ REMEMBERED_ROWS = 2_000_000
 class EmbeddedText:
     """Implements ``core.shop.TextIndex``."""
 
-    def __init__(self, items: Items, lexicon: Lexicon, base: Segment, *, synonyms: Path | None = None) -> None:
+    def __init__(
+        self, items: Items, lexicon: Lexicon, base: Segment, *, folder: Path | None = None, synonyms: Path | None = None
+    ) -> None:
         self._items = items
         self._lexicon = lexicon
+        self.folder = folder
         self.synonyms = SynonymFile(synonyms, lexicon.analyser)
         self._writing = Lock()
         warm()
@@ -91,7 +93,7 @@ class EmbeddedText:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StateError(f"{folder} holds no text index ({error}); build the indexes again") from None
         shop = folder.resolve().parents[3] if len(folder.resolve().parents) > 3 else None
-        return cls(items, lexicon, base, synonyms=None if shop is None else shop / "rules" / NAME)
+        return cls(items, lexicon, base, folder=folder, synonyms=None if shop is None else shop / "rules" / NAME)
 
     def saved(self, folder: Path) -> EmbeddedText:
         """Write what is indexed now as a new version and return that, memory-mapped; this one goes on unchanged.
@@ -99,13 +101,13 @@ class EmbeddedText:
         ``folder`` must not exist yet and appears whole or not at all.
         """
         with self._writing:
-            state, items = self._state, self._items
+            state, items, titles_W = self._state, self._items, self._lexicon.titles_W
         base = _merged(state)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(mkdtemp(prefix=".text-", dir=folder.parent))
         try:
             base.save(work)
-            self._lexicon.save(work, len(state.word_terms))
+            self._lexicon.save(work, state.word_terms, titles_W)
             sizes = {name: len(getattr(base, name)) for name in ARRAYS} | {"lexicon": len(state.word_terms)}
             language = self._lexicon.analyser.language
             record = {"format": FORMAT, "language": language, "generation": items.generation, "sizes": sizes}
@@ -125,13 +127,21 @@ class EmbeddedText:
         with self._writing:
             rows = np.unique(changed)
             live = rows[items.live[rows]].astype(np.int32)
-            self._lexicon.count_titles(self._state.title_words(rows), -1)
             fields, ids = _read(self._lexicon, items, live)
+            self._lexicon.count_titles(self._state.title_words(rows), -1)
             state = self._state.without(rows, self._lexicon.term_W)
             if len(live):
                 state = state.plus(Segment.made(live, *flattened(fields), ids, self._lexicon.term_W))
             self._items = items
             self._follow(state)
+
+    @property
+    def analyser(self) -> Analyser:
+        return self._lexicon.analyser
+
+    def forget(self) -> None:
+        """Drop what is remembered of queries, as a change does."""
+        self._reader.remembered.clear()
 
     @property
     def num_docs(self) -> int:
@@ -196,6 +206,10 @@ class EmbeddedText:
         """Words of titles that begin with a prefix, the most frequent first, with how many times titles use them."""
         return self._reader.completions(prefix, limit)
 
+    def also(self, typed: str) -> list[str]:
+        """What is being typed and its synonyms, as wholes, in lower case without accents."""
+        return self.synonyms.current().also(typed, self.analyser)
+
     def terms(self, query: str) -> list[str]:
         """The index terms of a query's words, corrected ones included."""
         return [w.term for q in self._reader.queries(query)[:1] for w in q.scoring]
@@ -223,15 +237,17 @@ class EmbeddedText:
     def _follow(self, state: State) -> None:
         self._state = state
         self._reader = Reader(self._lexicon, state, self.synonyms)
-        self._remembered: dict[tuple[object, ...], Matches] = {}
 
     def _plan(self, query: Query, reader: Reader) -> Plan:
         return Plan.of(query, reader.choices, self._lexicon.term)
 
     def _matches(self, text: str, weights: Mapping[str, float]) -> Matches:
-        reader, remembered = self._reader, self._remembered
+        # One reference, so that what an older state gave is never remembered of a newer one.
+        reader = self._reader
+        remembered = reader.remembered
         self.synonyms.current()
-        key = (text, tuple(sorted(weights.items())), self.synonyms.version)
+        # One key for the weights of a retriever and of the match set, which are the same by default.
+        key = (text, tuple(sorted((weights or TEXT_WEIGHTS).items())), self.synonyms.version)
         known = remembered.get(key)
         if known is None:
             known = self._with_id(text, self._evaluated(text, Weights.of(weights), reader), reader.state)
@@ -280,7 +296,7 @@ def warm() -> None:
     reader = Reader(lexicon, state, SynonymFile(None, lexicon.analyser))
     found = Plan.of(lexicon.analyser.query("red lamp l*"), reader.choices, lexicon.term).matches(state, Weights.of({}))
     kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
-    Vocabulary(lexicon.words, lexicon.folded, np.ones(len(lexicon), np.int64)).guesses("lamx")
+    lexicon.vocabulary.guesses("lamx", np.ones(len(lexicon), np.int64))
 
 
 def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Array]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import cached_property
 
 from aisle.engine.embedded.analysis import Query, Word
-from aisle.engine.embedded.spelling import Guess, Vocabulary
+from aisle.engine.embedded.spelling import Guess
 from aisle.engine.embedded.spelling_cjk import Pairs
 from aisle.engine.embedded.synonyms import FACTOR, Span, SynonymFile
+from aisle.engine.embedded.text_query import Matches
 from aisle.engine.embedded.text_state import Choice, State
 from aisle.engine.embedded.text_words import Lexicon
 
@@ -26,20 +27,16 @@ SURE_TIMES = 100
 
 
 class Reader:
-    """Of one state; a new one is made with every change."""
+    """Of one state; a new one is made with every change.  ``remembered`` is for what was evaluated in this state."""
 
     def __init__(self, lexicon: Lexicon, state: State, synonyms: SynonymFile) -> None:
         self.lexicon, self.state, self._synonyms = lexicon, state, synonyms
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        lexicon, size = self.lexicon, len(self.state.word_terms)
-        return Vocabulary(lexicon.words[:size], lexicon.folded[:size], lexicon.titles_W[:size])
+        self._titles_W = lexicon.titles_W
+        self.remembered: dict[tuple[object, ...], Matches] = {}
 
     @cached_property
     def _pairs(self) -> Pairs:
-        size = len(self.state.word_terms)
-        return Pairs(self.lexicon.words[:size], self.lexicon.titles_W[:size])
+        return Pairs(self.lexicon.words[: len(self._titles_W)], self._titles_W)
 
     def queries(self, text: str) -> list[Query]:
         """The parsed query with unknown words corrected, then the ways to say it with phrases that mean the same.
@@ -75,9 +72,10 @@ class Reader:
         """The text with words corrected that no item holds, or that are rare beside a close one; None when all is well."""
         query = self.lexicon.analyser.query(text)
         guesses = {word: found[0] for word, found in self._guesses(query).items()}
+        vocabulary = self.lexicon.vocabulary
         for word in query.words:
             if word.text not in guesses and not word.is_prefix:
-                likely = self.vocabulary.more_frequent(word.text, SURE_TIMES)
+                likely = vocabulary.more_frequent(word.text, SURE_TIMES, self._titles_W)
                 if likely:
                     guesses[word.text] = likely
         pieces = text.split()
@@ -92,7 +90,7 @@ class Reader:
         if not typed:
             return []
         words = [n for n in self.lexicon.completions(typed[-1]) if n < len(self.state.word_terms)]
-        counted = [(self.lexicon.words[n], int(self.lexicon.titles_W[n])) for n in words]
+        counted = [(self.lexicon.words[n], int(self._titles_W[n])) for n in words]
         return sorted((pair for pair in counted if pair[1]), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
     def _corrected(self, query: Query) -> Query:
@@ -114,7 +112,8 @@ class Reader:
 
     def _guesses(self, query: Query) -> Mapping[str, list[Guess]]:
         unknown = [w for w in query.words if not self._is_known(w.term) and not (w.is_prefix and self._begun(w.text))]
-        found = {w.text: self.vocabulary.guesses(w.text) for w in unknown[:MOST_CORRECTED]}
+        vocabulary = self.lexicon.vocabulary
+        found = {w.text: vocabulary.guesses(w.text, self._titles_W) for w in unknown[:MOST_CORRECTED]}
         if any(not w.text.isascii() for w in unknown):
             found |= self._pairs.guesses([w.text for w in query.words], {w.text for w in unknown})
         return {text: guesses for text, guesses in found.items() if guesses}
@@ -127,7 +126,7 @@ class Reader:
         """Terms of the words that begin so, the most frequent in titles where they are many."""
         words = [n for n in self.lexicon.completions(prefix) if n < len(self.state.word_terms)]
         if len(words) > MOST_COMPLETED:
-            words = sorted(words, key=lambda n: -int(self.lexicon.titles_W[n]))[:MOST_COMPLETED]
+            words = sorted(words, key=lambda n: -int(self._titles_W[n]))[:MOST_COMPLETED]
         return tuple(sorted({int(self.state.word_terms[n]) for n in words}))
 
     def _fixed(self, piece: str, guesses: Mapping[str, Guess]) -> str:

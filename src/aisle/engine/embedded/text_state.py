@@ -118,11 +118,6 @@ class State:
         return sum(part.num_live for part in self.parts)
 
     @cached_property
-    def num_changed(self) -> int:
-        """Documents that are dead in the base, or stand beside it."""
-        return sum(part.num_live for part in self.parts[1:]) + sum(int(part.dead.sum()) for part in self.parts[:1])
-
-    @cached_property
     def norm_FL(self) -> Array:
         """float32[F, L]: the part of BM25's denominator that a field's length decides."""
         total_F = sum((part.lengths() for part in self.parts), np.zeros(NUM_FIELDS, np.int64))

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from aisle.core.lists import Array, Ragged, splits_of
 from aisle.engine.embedded.analysis import Analyser
+from aisle.engine.embedded.spelling import Vocabulary
 
 _TOKEN = r"[\p{Alphabetic}\p{N}]+"
 """What Tantivy's simple tokenizer takes for a word."""
@@ -50,6 +51,7 @@ class Lexicon:
         self._in_order: list[tuple[str, int]] = []
         self._number = {word: n for n, word in enumerate(self.words)}
         self._term = {term: n for n, term in enumerate(self.terms)}
+        self.vocabulary = Vocabulary(self.words, self.folded, self.word)
 
     def __len__(self) -> int:
         return len(self.words)
@@ -129,12 +131,13 @@ class Lexicon:
             insort(out, entry)
         return out
 
-    def save(self, folder: Path, size: int) -> None:
-        """Write the first ``size`` words."""
+    def save(self, folder: Path, term_W: Array, titles_W: Array) -> None:
+        """Write the words of these terms and counts, which were taken at one moment."""
+        size = len(term_W)
         for name, texts in (("words", self.words[:size]), ("folded", self.folded[:size]), ("terms", self.terms)):
             (folder / f"{name}.txt").write_text("\n".join(texts), encoding="utf-8")
-        np.save(folder / "term_W.npy", self._term_W[:size])
-        np.save(folder / "titles_W.npy", self.titles_W[:size])
+        np.save(folder / "term_W.npy", term_W)
+        np.save(folder / "titles_W.npy", titles_W)
 
     @classmethod
     def load(cls, folder: Path, analyser: Analyser) -> Lexicon:

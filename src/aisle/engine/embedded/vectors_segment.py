@@ -20,9 +20,9 @@ from aisle.engine.embedded.compiled import frozen
 ONE_CELL = 20_000
 """Up to this many vectors stand in one cell: comparing all of them takes less than 0.5 ms."""
 MOST_CELLS = 1024
-SAMPLE = 40
+SAMPLE = 24
 """Vectors a cell that k-means is trained on."""
-ROUNDS = 10
+ROUNDS = 6
 CHUNK = 8192
 ARRAYS = ("base", "codes", "scale", "row", "start", "centre")
 
