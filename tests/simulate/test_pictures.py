@@ -16,7 +16,7 @@ from aisle.simulate.catalogue import make_items
 from aisle.simulate.garments import KINDS, garment
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.marks import coverage, outlines, oval, stroked
-from aisle.simulate.pictures import contact_sheet, picture, picture_of, rgb, scene_of
+from aisle.simulate.pictures import contact_sheet, picture, picture_of, rgb, scene_of, shows
 from aisle.simulate.raster import batch, drawn, pixels, png
 from aisle.simulate.taxonomy import CODE, HEX, LEAVES, PATTERNS, TEXTS
 from aisle.simulate.truth import Truth
@@ -142,6 +142,22 @@ def test_a_better_photograph_is_larger_and_brighter(shop) -> None:
     assert all(
         scene_of({"images": [g]}).zoom >= scene_of({"images": [p]}).zoom for g, p in zip(good[:40], poor, strict=False)
     )
+
+
+def test_what_a_picture_shows_makes_a_difference_and_what_it_does_not_makes_none(shop) -> None:
+    _, truth = shop
+    names = {n: shows(leaf) for n, leaf in enumerate(LEAVES)}
+    assert all("colour" in seen or "colour" not in LEAVES[n].kinds for n, seen in names.items())
+    rows = np.arange(300)
+    some = truth.take(rows)
+    plain = addresses(some).to_pylist()
+    for name in ("style", "finish", "flavour", "connection", "diet", "skin type"):
+        codes = some.texts[name]
+        values = np.unique(codes[codes >= 0])
+        other = np.where(codes >= 0, values[(np.searchsorted(values, codes) + 1) % len(values)], -1).astype(np.int16)
+        changed = addresses(replace(some, texts={**some.texts, name: other})).to_pylist()
+        for i in rows[codes >= 0]:
+            assert (changed[i] != plain[i]) == (name in names[int(some.leaf[i])]), name
 
 
 @pytest.mark.parametrize("kind", KINDS)
