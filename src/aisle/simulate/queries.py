@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,18 +104,21 @@ def queries(world: World, n: int = 300, seed: int = 0, day: float = 0.0) -> list
     Each is made for an item of the world, so that each has an item of grade 4.  ``day`` decides which coined words have
     spread.  Raises SettingError when the world is too small for n different texts.
     """
-    words = Random(world.seed * 1_000_003 + seed * 7919 + 11)
-    wishes = _Wishes(world, words)
+    first = world.seed * 1_000_003 + seed * 7919 + 11
+    wishes = _Wishes(world)
     kinds, shares = zip(*_shares(world.knobs.hard).items(), strict=True)
     found: dict[str, Query] = {}
     fruitless = 0
-    while len(found) < n and fruitless < PATIENCE:
+    for number in count():
+        if len(found) == n or fruitless == PATIENCE:
+            break
+        # Luck of its own for each query: a word that has spread since changes this one and no other.
+        words = Random(first + number * 15_485_863)
         before = len(found)
         kind = words.choices(kinds, shares)[0]
-        wish = wishes.draw(kind)
+        wish = wishes.draw(kind, words)
         if wish is not None:
-            speaker = Speaker(world.knobs, words, world.seed, day)
-            query = _spoken(speaker, kind, wish)
+            query = _spoken(Speaker(world.knobs, words, world.seed, day), kind, wish)
             found.setdefault(query.text, query)
         fruitless = fruitless + 1 if len(found) == before else 0
     if len(found) < n:
@@ -145,8 +149,8 @@ def _shares(hard: float) -> dict[str, float]:
 class _Wishes:
     """Draws wishes that an item of the world answers fully, popular items more often."""
 
-    def __init__(self, world: World, words: Random) -> None:
-        self._truth, self._words = world.truth, words
+    def __init__(self, world: World) -> None:
+        self._truth, self._words = world.truth, Random(0)
         self._popular = np.cumsum(np.log1p(world.items["rating_count"].to_numpy()) + 0.3)
         self._draws: Mapping[str, Callable[[int, Leaf], Wish | None]] = {
             "negation": self._negation,
@@ -155,8 +159,9 @@ class _Wishes:
             "knowledge": self._knowledge,
         }
 
-    def draw(self, kind: str) -> Wish | None:
+    def draw(self, kind: str, words: Random) -> Wish | None:
         """A wish of this kind; None when none of TRIES items lends itself to it."""
+        self._words = words
         for _ in range(min(TRIES, 4 * len(self._popular))):
             item = int(np.searchsorted(self._popular, self._words.random() * self._popular[-1]))
             leaf = LEAVES[self._truth.leaf[item]]
@@ -196,10 +201,10 @@ class _Wishes:
         step = 1 if dollars < 10 else 5 if dollars < 60 else 10 if dollars < 200 else 50
         return Want("price_cents", number=100.0 * step * int(np.ceil(dollars / step)))
 
-    def _attributes(self, item: int, leaf: Leaf, count: int) -> list[Want] | None:
+    def _attributes(self, item: int, leaf: Leaf, number: int) -> list[Want] | None:
         kinds = dict.fromkeys((*leaf.attributes, leaf.variant))
         able = [want for kind in kinds if (want := self._attribute(item, kind)) is not None]
-        return self._words.sample(able, count) if len(able) >= count else None
+        return self._words.sample(able, number) if len(able) >= number else None
 
     def _attribute(self, item: int, kind: str) -> Want | None:
         """What the item has of this kind, in half of the cases named by its family ("blue" for a navy item)."""
