@@ -12,12 +12,13 @@ import pytest
 from aisle.core.errors import SettingError
 from aisle.data.schema import CATALOGUE
 from aisle.simulate import german
+from aisle.simulate.bank import Bank, phrase
 from aisle.simulate.catalogue import as_of, catalogue, make_items, shown
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.products import DAY_S, START_S, another_value
 from aisle.simulate.relations import TOGETHER, WEIGHT_SS, replaces, together
 from aisle.simulate.second_shop import second_shop
-from aisle.simulate.sellers import Bank, misspelt, phrase
+from aisle.simulate.sellers import misspelt
 from aisle.simulate.taxonomy import CHOICES, ENTRIES, KINDS, LEAVES
 from aisle.simulate.truth import Truth
 
