@@ -114,7 +114,7 @@ def slates(seed: int, name: str, clicks: str, **knobs: float) -> Iterator[dict[s
     arrangements = all_slates(ITEMS, PLACES)
     rng = np.random.default_rng((seed, 2))
     order = np.array([4, 1, 2])
-    keep = rng.choice(len(party), 8000, replace=False)
+    keep = rng.choice(len(party), 4000, replace=False)
     party = party.select(keep)
     clicked = np.stack(
         [
