@@ -16,7 +16,7 @@ from aisle.simulate.catalogue import make_items
 from aisle.simulate.garments import KINDS, garment
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.marks import coverage, outlines, oval, stroked
-from aisle.simulate.pictures import contact_sheet, picture, picture_of, rgb, scene_of, shows
+from aisle.simulate.pictures import contact_sheet, landmarks, picture, picture_of, rgb, scene_of, shows
 from aisle.simulate.raster import batch, drawn, pixels, png
 from aisle.simulate.taxonomy import CODE, HEX, LEAVES, PATTERNS, TEXTS
 from aisle.simulate.truth import Truth
@@ -178,6 +178,25 @@ def test_the_outline_of_a_garment_runs_through_its_control_points(kind: str) -> 
     wide, narrow = garment(kind, 2, 0), garment(kind, 0, 0)
     area = [coverage([p for p, _ in outlines(g.outline)], 100).sum() for g in (narrow, wide)]
     assert area[1] > area[0] or kind in ("skirt", "dress", "swimsuit")
+
+
+def test_landmarks_lie_on_the_garment_in_the_picture(shop) -> None:
+    rows, truth = shop
+    worn = 0
+    for i in range(300):
+        names, xy = landmarks(rows[i])
+        assert (len(names) > 0) == (LEAVES[truth.leaf[i]].shape in KINDS)
+        if not names:
+            continue
+        worn += 1
+        scene = scene_of(rows[i])
+        bare = drawn(replace(scene, marks=()), 100)
+        with_garment = drawn(scene, 100)
+        changed = np.abs(with_garment.astype(int) - bare).sum(axis=2) > 0
+        for name, (x, y) in zip(names, xy, strict=True):
+            column, row = int(100 * x), int(100 * y)
+            assert changed[max(row - 3, 0) : row + 4, max(column - 5, 0) : column + 6].any(), name
+    assert worn > 20
 
 
 def test_rows_of_other_shops_are_drawn_too() -> None:

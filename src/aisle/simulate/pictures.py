@@ -13,16 +13,19 @@ from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
+import numpy as np
+
+from aisle.core.lists import Array
 from aisle.simulate.appearance import ACCENTS, ADDRESS, COLOUR_NAMES, GRADED, Appearance, read
 from aisle.simulate.garments import KINDS, Garment, garment
-from aisle.simulate.marks import Marks, Paint, box, moved, oval, path
+from aisle.simulate.marks import CANVAS, Marks, Paint, box, moved, oval, path
 from aisle.simulate.shapes import SHAPES
 from aisle.simulate.surfaces import EMBLEMS, LABEL_AT, LEGS, PATTERNS, STYLES, TEXTURES, Tile
 from aisle.simulate.taxonomy import HEX, LEAVES, TEXTS, Leaf
 from aisle.simulate.taxonomy import KINDS as TAXONOMY_KINDS
 from aisle.simulate.taxonomy import PATTERNS as PATTERN_NAMES
 
-__all__ = ["ADDRESS", "Scene", "contact_sheet", "picture", "picture_of", "scene_of", "shows", "svg"]
+__all__ = ["ADDRESS", "Scene", "contact_sheet", "landmarks", "picture", "picture_of", "scene_of", "shows", "svg"]
 
 _LEAF_OF_SHELF = {leaf.shelf: n for n, leaf in enumerate(LEAVES)}
 _SHAPE_OF_DEPARTMENT = {
@@ -119,6 +122,15 @@ def svg(scene: Scene) -> str:
         f'{"<defs>" + defs + "</defs>" if defs else ""}<rect width="200" height="200" fill="{scene.background}"/>{behind}'
         f'<g transform="translate({dx:g} {dy:g}) scale({scene.zoom:g})">{thing}</g>{before}</svg>'
     )
+
+
+def landmarks(row: Mapping[str, Any]) -> tuple[tuple[str, ...], Array]:
+    """Names, and float32[M, 2] places in [0, 1] of the picture, of the control points of a garment; none for other items."""
+    scene = scene_of(row)
+    if scene.garment is None:
+        return (), np.zeros((0, 2), np.float32)
+    names, xy = scene.garment.control_points()
+    return names, (xy * scene.zoom + np.array(FOOT) / CANVAS * (1 - scene.zoom)).astype(np.float32)
 
 
 def shows(leaf: Leaf) -> frozenset[str]:
