@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from aisle.simulate.world import World
 
 PLAIN = {
-    "head": 0.13,
+    "head": 0.18,
     "brand": 0.12,
     "attribute": 0.19,
     "tail": 0.15,
-    "synonym": 0.15,
+    "synonym": 0.10,
     "misspelling": 0.10,
     "price": 0.07,
     "use": 0.09,
