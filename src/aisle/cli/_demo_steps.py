@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aisle.funnel import Funnel
 
 CONTROL, TREATMENT = "lexical", "learned"
-SAID = {"clicks": "clicks a page", "orders": "orders a page", "revenue_cents": "revenue a page"}
+SAID = {"clicks": "clicks", "orders": "orders", "revenue_cents": "revenue, $"}
 
 
 class Steps:
@@ -88,11 +88,12 @@ class Steps:
         for day in range(self.days):
             for _ in town.served(LexicalPolicy(self.world), day, self.visits_per_day):
                 pass
-        policies = {name: RankedPolicy(self.fitted[name], searches_are_personal=False) for name in (CONTROL, TREATMENT)}
+        policies = {n: RankedPolicy(self.fitted[n], searches_are_personal=False) for n in (CONTROL, TREATMENT)}
         test = ab_test(
             town, policies, days, visits_per_day,
             days_before=1, first_day=self.days, with_truth=True, progress=self.progress,
         )  # fmt: skip
+        # Fewer visits are enough here: every page compares both.
         (self.preference,) = interleaved(town, policies, 1, visits_per_day // 3, first_day=self.days)
         self.bound = value(
             town, TruthPolicy(town, policies[TREATMENT]), 1, visits_per_day // 3, first_day=self.days
@@ -118,9 +119,8 @@ class Steps:
         w = self.written
         console.rule(f"[bold]1  A shop with known truth[/]  (world {w['version']})", align="left", style="dim")
         console.print(
-            f"{w['items']:,} products; {len(self.fitted)} plans; {w['events']:,} events of {self.days} days, made by "
-            f"shoppers with tastes before plain BM25 pages, a fifth of them shuffled; {w['queries']} queries with "
-            f"{w['judgments']:,} judgments.\n"
+            f"{w['items']:,} products, and {w['events']:,} events of {self.days} days: what shoppers with tastes of their own "
+            "did on pages of plain BM25, one in five of them shuffled.\n"
         )
         console.rule("[bold]2  Learned from the log, measured against the truth[/]", align="left", style="dim")
         num_pairs = len(self.graded["train"].lists.item)
@@ -141,14 +141,15 @@ class Steps:
         from rich.table import Table
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for name in ("A/B test", CONTROL, TREATMENT, "difference", "95%", "truth"):
-            table.add_column(name, justify="left" if name == "A/B test" else "right", no_wrap=True)
+        table.add_column("a page", no_wrap=True)
+        for name in (test.control, test.treatment, "difference", "95%", "truth"):
+            table.add_column(name, justify="right", no_wrap=True)
         for metric in METRICS:
             effect, (control, treatment) = test.effects[metric], test.means[metric]
             unit, digits = (100.0, 2) if metric == "revenue_cents" else (1.0, 3 if metric == "clicks" else 4)
             star = " *" if effect.verdict != "undecided" else ""
             table.add_row(
-                SAID[metric] + (", $" if metric == "revenue_cents" else ""),
+                SAID[metric],
                 f"{control / unit:.{digits}f}",
                 f"{treatment / unit:.{digits}f}",
                 f"{effect.value / unit:+.{digits}f}{star}",
