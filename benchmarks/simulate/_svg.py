@@ -10,7 +10,7 @@ import numpy as np
 
 from aisle.core.lists import Array
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 260, 52, 40, 28, 12
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 420, 260, 66, 40, 28, 12
 COLOURS = ("#1b6ca8", "#d1495b", "#4f9a5b", "#c98b2b", "#6b4fa0", "#555555")
 
 
@@ -67,8 +67,8 @@ def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis) -
         f'<text x="{LEFT + inner_w / 2}" y="{HEIGHT - 6}" text-anchor="middle" fill="#222">{escape(x.label)}</text>'
     )
     parts.append(
-        f'<text x="13" y="{TOP + inner_h / 2}" text-anchor="middle" fill="#222" '
-        f'transform="rotate(-90 13 {TOP + inner_h / 2})">{escape(y.label)}</text>'
+        f'<text x="12" y="{TOP + inner_h / 2}" text-anchor="middle" fill="#222" '
+        f'transform="rotate(-90 12 {TOP + inner_h / 2})">{escape(y.label)}</text>'
     )
     return "\n".join([*parts, "</svg>\n"])
 

@@ -117,6 +117,8 @@ def test_feedback_moves_what_is_like_the_best_up():
         0.5,
         0.5,
     ]
+    feed = method.fit(None, env).score(Requests.make([""]), lists)["score"]
+    assert feed.tolist() == [1, 0.5, 0.5, 0.5], "the best of a feed say nothing of what the rest should be like"
 
 
 def test_what_it_reads_follows_from_its_settings():

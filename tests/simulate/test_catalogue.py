@@ -12,13 +12,14 @@ import pytest
 from aisle.core.errors import SettingError
 from aisle.data.schema import CATALOGUE
 from aisle.simulate import german
+from aisle.simulate.bank import Bank, phrase
 from aisle.simulate.catalogue import as_of, catalogue, make_items, shown
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.products import DAY_S, START_S, another_value
 from aisle.simulate.relations import TOGETHER, WEIGHT_SS, replaces, together
 from aisle.simulate.second_shop import second_shop
-from aisle.simulate.sellers import Bank, misspelt, phrase
-from aisle.simulate.taxonomy import CHOICES, ENTRIES, KINDS, LEAVES
+from aisle.simulate.sellers import misspelt
+from aisle.simulate.taxonomy import BROADER, CHOICES, ENTRIES, KINDS, LEAVES
 from aisle.simulate.truth import Truth
 
 ITEMS = 6000
@@ -43,6 +44,15 @@ def test_shelves_are_many_and_each_has_its_own_attributes() -> None:
         assert len(leaf.path.split(" > ")) == 3
         assert all(len(slot) >= 1 for slot in slots)
         assert {ENTRIES[slot[0]].name for slot in slots} == {KINDS[kind].name for kind in leaf.kinds}
+
+
+def test_values_stand_in_families_and_families_in_classes() -> None:
+    family = {value: name for kind in KINDS.values() for name, values in kind.families.items() for value in values}
+    assert family["navy"] == "blue"
+    assert family["merino"] == "wool"
+    assert BROADER["wool"] == "natural fibre"
+    assert set(BROADER) <= {name for kind in KINDS.values() for name in kind.families}
+    assert len(set(ENTRIES)) == len(ENTRIES)
 
 
 def test_a_small_catalogue_is_the_beginning_of_a_large_one(shop) -> None:

@@ -71,6 +71,8 @@ def test_coined_words_spread_with_time() -> None:
     world = World.make(800, 1, drift=1.0)
     share = [sum("coined" in q.changes for q in world.queries(150, day=day)) for day in (0.0, 150.0)]
     assert share[0] < 0.5 * share[1]
+    then, later = ({q.text for q in world.queries(150, day=day)} for day in (40.0, 60.0))
+    assert len(then & later) > 100, "a word that spreads leaves the other queries alone"
     still = World.make(800, 1, "null:drift")
     assert [q.text for q in still.queries(50)] == [q.text for q in still.queries(50, day=300.0)]
 

@@ -16,7 +16,7 @@ from aisle.simulate.catalogue import make_items
 from aisle.simulate.garments import KINDS, garment
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.marks import coverage, outlines, oval, stroked
-from aisle.simulate.pictures import contact_sheet, picture, picture_of, rgb, scene_of
+from aisle.simulate.pictures import contact_sheet, landmarks, picture, picture_of, rgb, scene_of, shows
 from aisle.simulate.raster import batch, drawn, pixels, png
 from aisle.simulate.taxonomy import CODE, HEX, LEAVES, PATTERNS, TEXTS
 from aisle.simulate.truth import Truth
@@ -144,6 +144,22 @@ def test_a_better_photograph_is_larger_and_brighter(shop) -> None:
     )
 
 
+def test_what_a_picture_shows_makes_a_difference_and_what_it_does_not_makes_none(shop) -> None:
+    _, truth = shop
+    names = {n: shows(leaf) for n, leaf in enumerate(LEAVES)}
+    assert all("colour" in seen or "colour" not in LEAVES[n].kinds for n, seen in names.items())
+    rows = np.arange(300)
+    some = truth.take(rows)
+    plain = addresses(some).to_pylist()
+    for name in ("style", "finish", "flavour", "connection", "diet", "skin type"):
+        codes = some.texts[name]
+        values = np.unique(codes[codes >= 0])
+        other = np.where(codes >= 0, values[(np.searchsorted(values, codes) + 1) % len(values)], -1).astype(np.int16)
+        changed = addresses(replace(some, texts={**some.texts, name: other})).to_pylist()
+        for i in rows[codes >= 0]:
+            assert (changed[i] != plain[i]) == (name in names[int(some.leaf[i])]), name
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_outline_of_a_garment_runs_through_its_control_points(kind: str) -> None:
     for cut, variation in ((0, 0), (1, 77), (2, 255)):
@@ -162,6 +178,25 @@ def test_the_outline_of_a_garment_runs_through_its_control_points(kind: str) -> 
     wide, narrow = garment(kind, 2, 0), garment(kind, 0, 0)
     area = [coverage([p for p, _ in outlines(g.outline)], 100).sum() for g in (narrow, wide)]
     assert area[1] > area[0] or kind in ("skirt", "dress", "swimsuit")
+
+
+def test_landmarks_lie_on_the_garment_in_the_picture(shop) -> None:
+    rows, truth = shop
+    worn = 0
+    for i in range(300):
+        names, xy = landmarks(rows[i])
+        assert (len(names) > 0) == (LEAVES[truth.leaf[i]].shape in KINDS)
+        if not names:
+            continue
+        worn += 1
+        scene = scene_of(rows[i])
+        bare = drawn(replace(scene, marks=()), 100)
+        with_garment = drawn(scene, 100)
+        changed = np.abs(with_garment.astype(int) - bare).sum(axis=2) > 0
+        for name, (x, y) in zip(names, xy, strict=True):
+            column, row = int(100 * x), int(100 * y)
+            assert changed[max(row - 3, 0) : row + 4, max(column - 5, 0) : column + 6].any(), name
+    assert worn > 20
 
 
 def test_rows_of_other_shops_are_drawn_too() -> None:

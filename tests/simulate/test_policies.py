@@ -91,11 +91,11 @@ def test_requests_of_visits_carry_what_was_done_before() -> None:
 def test_shoppers_are_split_by_arm() -> None:
     asked = visits()
     arms = [lambda v, rng, n=n: Pages(np.full((len(v), 3), n, np.int32), np.full((len(v), 3), 0.5)) for n in (7, 8)]
-    pages = SplitPolicy(arms, lambda user: user % 2)(asked, np.random.default_rng(0))
+    pages = SplitPolicy(arms, lambda v: v.user % 2)(asked, np.random.default_rng(0))
     assert (pages.item[:, 0] == 7 + asked.user % 2).all()
     assert (pages.propensity == 0.5).all()
     with pytest.raises(ContractError, match="arms"):
-        SplitPolicy(arms, lambda user: user * 0 + 5)(asked, np.random.default_rng(0))
+        SplitPolicy(arms, lambda v: v.user * 0 + 5)(asked, np.random.default_rng(0))
 
 
 def test_pages_and_lists_are_two_forms_of_one_thing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from aisle.core.env import Progress
     from aisle.funnel import Plan
+
+
+def one_thread() -> None:
+    """One compute thread a process, unless the environment says otherwise: small work is slowed down by more.
+
+    Read when the libraries load, so it is called before they are imported.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 @contextmanager

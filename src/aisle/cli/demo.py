@@ -1,23 +1,25 @@
-"""aisle demo: a generated shop, measured and served, with nothing but this package."""
+"""aisle demo: a generated shop and its shoppers; learned from, measured, tested live and served with this package alone."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aisle.core.env import Env, Progress
     from aisle.data.shop import Shop
     from aisle.evaluate.results import Experiment
+    from aisle.recipes.live_tests import AbTest
 
 METRIC = "ndcg@10"
+DAYS = 7
+VISITS_PER_DAY = 3000
+TEST_DAYS = 3
 EXPECTED = {"/": "<form", "/?q=lamp": "amp", "/api/search?q=lamp&limit=3": '"items"', "/ready": '"ready":true'}
 """What the server must answer to each path."""
 
@@ -32,79 +34,73 @@ def demo(
         Path | None, typer.Option("--into", metavar="SHOP", help="Keep the shop in this new folder.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is served; 0 takes a free port.")] = 8000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Generate a shop, measure three plans on it, and serve it.
+    """Generate a shop and its shoppers, learn from their log, measure against the truth, test live, and serve.
 
     Example:  aisle demo --check
     """
     from tempfile import TemporaryDirectory
 
+    from aisle.cli._console import one_thread
+
+    one_thread()
     if not check:
         from aisle.serve.running import check_free
 
         check_free("127.0.0.1", port)
     with TemporaryDirectory(prefix="aisle-demo-") as scratch:
-        shop, experiment = _prepared(into or Path(scratch) / "shop", items, seed, as_json)
+        story = _told(into or Path(scratch) / "shop", items, seed, as_json)
         if not check:
             from aisle.cli.serve import serve
 
-            serve(str(shop.folder), port=port)
+            serve(story.shop.folder, port=port)
             return
-        failures = [*_measured_wrong(experiment), *_served_wrong(shop)]
+        failures = [*_measured_wrong(story), *_served_wrong(story.shop)]
         for failure in failures:
             print(f"FAILED: {failure}", file=sys.stderr)
         if not failures:
-            typer.echo("demo check passed: simulated, indexed, measured, served", err=as_json)
+            typer.echo("demo check passed: simulated, learned, measured, tested live, served", err=as_json)
         raise typer.Exit(1 if failures else 0)
 
 
-def _prepared(folder: Path, items: int, seed: int, as_json: bool) -> tuple[Shop, Experiment]:
-    """The shop, simulated, indexed, encoded and measured, with its learned plan stored as the one to serve."""
+class Story(NamedTuple):
+    """The shop with its learned plan to serve, and what was measured."""
+
+    shop: Shop
+    experiment: Experiment
+    test: AbTest
+
+
+def _told(folder: Path, items: int, seed: int, as_json: bool) -> Story:
+    """Simulate, learn, measure, test; said step by step."""
     from aisle.cli._console import progress
-    from aisle.data.shop import Shop
-    from aisle.evaluate.report import show
-    from aisle.recipes.environment import open_env
-    from aisle.simulate.world import simulate
+    from aisle.cli._demo_steps import Steps
 
-    start = perf_counter()
     with progress(quiet=as_json) as report:
-        simulate(folder, items, 7, seed, progress=report)
-        shop = Shop.open(folder)
-        env = open_env(shop, seed=seed, progress=report)
-        experiment = _measured(shop, env, report)
+        steps = Steps(folder, items, seed, report)
+        steps.simulate(DAYS, VISITS_PER_DAY)
+        steps.learn()
+        experiment = steps.measure(METRIC)
+        test = steps.test_live(TEST_DAYS, VISITS_PER_DAY)
     if as_json:
-        typer.echo(json.dumps(experiment.rows()))
+        typer.echo(json.dumps([*experiment.rows(), *steps.rows(test)]))
     else:
-        typer.echo(f"{items} products, measured on queries that no plan was fitted on:\n")
-        show(experiment)
-        typer.echo(f"\nsimulated, indexed, fitted and measured in {perf_counter() - start:.0f} s")
-    return shop, experiment
+        steps.say(experiment, test)
+    return Story(steps.shop, experiment, test)
 
 
-def _measured(shop: Shop, env: Env, report: Progress) -> Experiment:
-    """bm25, hybrid and learned on the validation queries; ``learned`` was fitted on the training queries."""
-    from aisle import funnel as funnels
-    from aisle import recipes
-    from aisle.evaluate.experiment import run
-    from aisle.nn.encoders import minilm_is_installed
-    from aisle.recipes.environment import encode_items
-
-    encoder = "minilm" if minilm_is_installed() else "own"
-    encode_items(env, shop, encoder, progress=report)
-    view = shop.view()
-    plans = {"lexical": recipes.lexical(), "hybrid": recipes.hybrid(encoder), "learned": recipes.learned(encoder)}
-    fitted = {name: plan.fit(view, env) for name, plan in plans.items()}
-    shop.point(funnel=funnels.save(fitted["learned"], shop), plan="learned")
-    return run(fitted, None, view.judgments("validation"), (METRIC, "recall@100", "judged@10"), progress=report)
-
-
-def _measured_wrong(experiment: Experiment) -> list[str]:
-    """What the evaluation shows that it should not."""
-    value = {plan: experiment.mean(plan, METRIC).value for plan in experiment.plans}
+def _measured_wrong(story: Story) -> list[str]:
+    """What the figures show that they should not."""
+    value = {plan: story.experiment.mean(plan, METRIC).value for plan in story.experiment.plans}
     wrong = [f"{plan} reaches {METRIC} {v:.3f}; at least .3 was expected" for plan, v in value.items() if not v >= 0.3]
     if not value["learned"] > value["lexical"]:
         wrong.append(f"learned ({value['learned']:.3f}) does not beat lexical ({value['lexical']:.3f})")
+    effect, true = story.test.effects["clicks"], story.test.truth["clicks"]
+    if not effect.low - effect.standard_error <= true <= effect.high + effect.standard_error:
+        wrong.append(
+            f"the A/B test says {effect.low:+.3f} to {effect.high:+.3f} clicks a page, the truth is {true:+.3f}"
+        )
     return wrong
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -45,10 +44,9 @@ def serve(
     Example:  aisle serve products.csv
     Example:  aisle serve myshop --workers 2 --port 80
     """
-    # One compute thread for requests and one for encoding: read when the libraries load, so it is set before.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from aisle.cli._console import one_thread
+
+    one_thread()
     from aisle.serve.running import run
 
     run(

@@ -12,6 +12,7 @@ One file each, ``benchmarks/<folder>/<name>.toml``:
     gpu = false
     threads = 1                     # compute threads of the command; 0 leaves them as they are
     prepare = [["aisle", "simulate", "--into", "{scratch}/shop"]]   # run once before, in a folder that is thrown away
+    world = {name = "default", items = 2500, seed = 0, version = "default@2-0123456789ab"}   # the one the figures hold for
 
     [[metric]]                      # expected and tolerance, or at_least / at_most, or both
     [[must_beat]]                   # the paired difference plan - baseline: its lower 90% bound (one-sided) lies above ``above``
@@ -95,6 +96,15 @@ class Ablation(Settings):
         return f"{self.metric} {self.plan} - {self.baseline}"
 
 
+class Simulated(Settings):
+    """The generated world that the figures of a record hold for; a test makes it and compares the version."""
+
+    name: str = "default"
+    items: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+    version: str
+
+
 class Record(Settings):
     """One file, read and checked.  ``name`` is ``folder.file``."""
 
@@ -109,6 +119,7 @@ class Record(Settings):
     minutes: float = Field(gt=0, le=LONGEST_MINUTES)
     gpu: bool = False
     threads: int = Field(0, ge=0)
+    world: Simulated | None = None
     metric: tuple[Figure, ...] = Field(min_length=1)
     must_beat: tuple[Beat, ...] = ()
     ablation: tuple[Ablation, ...] = ()

@@ -30,8 +30,8 @@ from aisle.ranking._scores import nearness_to_best, reciprocal_rank, share_of_be
 class Fusion(Method):
     """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf.
 
-    feedback: how many of the best items speak once more, 0 for none. feedback_weight: how loud, beside the fused score.
-    feedback_encoder: whose item vectors are compared.
+    feedback: how many of the best items speak once more, 0 for none; feeds are left alone. feedback_weight: how loud, beside
+    the fused score. feedback_encoder: whose item vectors are compared.
     """
 
     retrievers: dict[str, float] = {"bm25": 1.0, "minilm": 1.0}
@@ -66,12 +66,18 @@ class FusionStage:
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         parts_RN = self._parts(candidates)
         score = np.sum(parts_RN, axis=0, dtype=np.float32) if parts_RN else np.zeros(len(candidates.item), np.float32)
-        if self.settings.feedback and len(candidates.item):
-            index = self.env.engine.vectors(self.settings.feedback_encoder)
-            nearness = nearness_to_best(candidates.with_columns(score=score), index, self.settings.feedback)
-            loudness = np.float32(self.settings.feedback_weight)
-            score = standardised(score, candidates) + loudness * standardised(nearness, candidates)
+        about = _about_something(requests)[candidates.owner]
+        if self.settings.feedback and about.any():
+            score[about] = self._fed_back(candidates.take(about), score[about])
         return {"score": score}
+
+    def _fed_back(self, candidates: ItemLists, score: Array) -> Array:
+        """float32[N]: an item like the best ones moves up."""
+        index = self.env.engine.vectors(self.settings.feedback_encoder)
+        nearness = nearness_to_best(candidates.with_columns(score=score), index, self.settings.feedback)
+        loudness = np.float32(self.settings.feedback_weight)
+        moved: Array = standardised(score, candidates) + loudness * standardised(nearness, candidates)
+        return moved
 
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
         """How far each retriever's score lies above or below this page's mean, in words; nothing where it says nothing."""
@@ -95,6 +101,13 @@ class FusionStage:
             return [w * reciprocal_rank(candidates[f"rank_{name}"], self.settings.k) for name, w in weights.items()]
         comparable = share_of_best if self.settings.kind == "share" else standardised
         return [w * comparable(candidates[f"score_{name}"], candidates) for name, w in weights.items()]
+
+
+def _about_something(requests: Requests) -> Array:
+    """bool[Q]: a search or a request for similar items; the best of a feed say nothing of what the rest should be like."""
+    typed = np.array([bool(query) for query in requests.query], bool)
+    about: Array = typed | (requests.anchor >= 0)
+    return about
 
 
 METHOD = Fusion

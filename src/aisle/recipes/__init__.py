@@ -30,7 +30,8 @@ def lexical() -> Plan:
 
 def hybrid(encoder: str = "minilm") -> Plan:
     """Words and meaning: BM25 and a dense encoder, each score as a share of the request's best, added; then an item like
-    the three best moves up.  Kind and feedback were chosen on generated shops (docs/log.md)."""
+    the three best moves up.  Kind and feedback were chosen on generated shops (docs/log.md).  Feeds are left to what others did:
+    a feed of things that read like the last ones is clicked a third less (docs/log.md)."""
     from aisle.ranking.fusion import Fusion
     from aisle.retrieval.minilm import MiniLm
 
@@ -41,6 +42,7 @@ def hybrid(encoder: str = "minilm") -> Plan:
             "minilm": MiniLm(encoder=encoder, least=LEAST.get(encoder, 0.0)),
             **words.retrieval,
         },
+        scenes={**SCENES, "minilm": ("search", "similar")},
         ranking=Fusion(
             retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5},
             kind="share",

@@ -91,7 +91,7 @@ def ab_test(
     arm = assign(np.array([hashed(f"u{name}") for name in names], np.int64), salt)
     after = np.zeros_like(before)
     came: list[Array] = []
-    split = SplitPolicy((first, second), lambda user: arm[user - here.first_user])
+    split = SplitPolicy((first, second), lambda visits: arm[visits.user - here.first_user])
     for day in range(start_day, start_day + days):
         came.append(_add(here, split, day, visits_per_day, after))
         progress("a/b test", day - start_day + 1, days)

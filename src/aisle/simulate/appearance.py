@@ -22,8 +22,8 @@ from aisle.simulate.truth import Truth
 ADDRESS = "aisle-picture:"
 
 COLOUR_NAMES = tuple(value for family in COLOURS.values() for value in family)
-EMBLEMS = ("flavour", "scent")
-"""Attributes that are drawn as an emblem on the label of a package."""
+ACCENTS = ("flavour", "scent", "finish", "style")
+"""Attributes that a picture shows by an emblem on a package, by gloss, or by how furniture is made; a shelf has one."""
 
 CUTS = ("slim fit", "regular fit", "relaxed fit")
 GRADED = ("width", "screen size", "capacity", "weight", "volume", "pieces", "persons", "battery life")
@@ -33,7 +33,7 @@ GRADED = ("width", "screen size", "capacity", "weight", "volume", "pieces", "per
 class Appearance(NamedTuple):
     """
     leaf       index into LEAVES
-    colour     index into COLOUR_NAMES, pattern into PATTERNS, material and emblem into TEXTS, cut into CUTS;
+    colour     index into COLOUR_NAMES, pattern into PATTERNS, material and accent into TEXTS, cut into CUTS;
                each one past its last when the item has none
     step       0 to 3: how large an item is among its kind
     photo      0 to 63: how good the picture is
@@ -44,7 +44,7 @@ class Appearance(NamedTuple):
     colour: int
     pattern: int
     material: int
-    emblem: int
+    accent: int
     cut: int
     step: int
     photo: int
@@ -97,7 +97,7 @@ def _columns(truth: Truth) -> tuple[Array, ...]:
         _index(truth, "colour", COLOUR_NAMES),
         _index(truth, "pattern", PATTERNS),
         _first_text(truth, ("material",)),
-        _first_text(truth, EMBLEMS),
+        _first_text(truth, ACCENTS),
         _index(truth, "fit", CUTS),
         _step(truth),
         np.round(63 * truth.photo),

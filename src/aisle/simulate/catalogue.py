@@ -17,11 +17,12 @@ from aisle.core.draws import key_of, mixed, normal, uniform
 from aisle.core.lists import Array
 from aisle.data.schema import ATTRIBUTE, CATALOGUE
 from aisle.simulate.appearance import addresses
+from aisle.simulate.bank import NUM_MODELS, bank
 from aisle.simulate.knobs import Knobs
 from aisle.simulate.products import DAY_S, START_S, another_value, ended, make_truth
-from aisle.simulate.sellers import NUM_MODELS, Facts, bank, descriptions, titles
+from aisle.simulate.sellers import Facts, descriptions, titles
 from aisle.simulate.taxonomy import ENTRIES, LEAVES, NUM_PLACES
-from aisle.simulate.truth import Told, Truth
+from aisle.simulate.truth import Told, Truth, bits
 
 NUM_STYLES = 5
 REVIEWS_OF_DEMAND = 6.0
@@ -48,73 +49,70 @@ def as_of(table: pa.Table, truth: Truth, time_s: float) -> pa.Table:
 def display(truth: Truth, seed: int, knobs: Knobs, prefix: str = "p") -> tuple[pa.Table, Truth]:
     """The CATALOGUE table that sellers make of the items, ids ``prefix`` and the row, and the truth with ``told``."""
     count = len(truth.leaf)
-    number = np.arange(count)
-    key = mixed(seed, key_of("sellers"), number)
-    places = np.arange(NUM_PLACES)
+    key = mixed(seed, key_of("sellers"), np.arange(count))
     has = truth.entry >= 0
     wrong = has & (_grid(key, "wrong") < knobs.wrong)
-    instead = np.where(wrong, another_value(truth.leaf, truth.entry, _grid(key, "instead")), truth.entry)
     everywhere = wrong & (_grid(key, "everywhere") < 0.5)
+    instead = np.where(wrong, another_value(truth.leaf, truth.entry, _grid(key, "instead")), truth.entry)
     is_colour = np.array([e.name == "colour" for e in ENTRIES])[truth.entry]
     listed = has & (is_colour | (_grid(key, "missing") >= knobs.missing))
-    size = np.bincount(truth.group)[truth.group]
-    last = np.where(size > 1, _variant_place()[truth.leaf], -1).astype(np.int8)
-    facts = Facts(
-        leaf=truth.leaf,
-        brand=truth.brand,
-        use=truth.use,
-        look=truth.look,
-        style=truth.merchant % NUM_STYLES,
-        model=(mixed(truth.key, key_of("model")) % np.uint64(NUM_MODELS)).astype(np.int64),
-        entry=np.where(everywhere, instead, truth.entry),
-        varies=last,
-        key=key,
-    )
-    title, description, titled, described, told_use = _written(facts, truth, knobs.gap)
-    bits = 1 << places
-    told = Told(
-        listed=(listed * bits).sum(axis=1).astype(np.uint8),
-        titled=titled,
-        described=described,
-        misled=(wrong * bits).sum(axis=1).astype(np.uint8),
-        mistitled=(everywhere * bits).sum(axis=1).astype(np.uint8),
-        use=told_use,
-    )
-    age_days = np.maximum((START_S - truth.created_s) / DAY_S, 0.0)
-    reviews = np.floor(REVIEWS_OF_DEMAND * (truth.demand - 1.0) * np.minimum(1.0, age_days / 100)).astype(np.int64)
-    rating = np.round(np.clip(3.9 + 0.4 * truth.quality + 0.3 * normal(mixed(truth.key, key_of("rating"))), 1, 5), 1)
-    reduced = uniform(mixed(key, key_of("reduced"))) < 0.3
-    list_price = ended(truth.price_cents / 100 * (1.1 + 0.5 * uniform(mixed(key, key_of("list price")))))
-    in_stock = np.ceil(np.log1p(-uniform(mixed(key, key_of("stock")))) / np.log(1 - 0.03)).astype(np.int64)
-    ids = _named(prefix, number)
+    facts = _facts(truth, np.where(everywhere, instead, truth.entry), key)
+    title, description, titled, described, use = _written(facts, truth, knobs.gap)
     table = pa.table(
         {
-            "item_id": ids,
+            "item_id": _named(prefix, np.arange(count)),
             "group_id": _named("g", truth.group),
             "title": title,
             "description": description,
             "brand": pa.array(truth.brands).take(pa.array(truth.brand)),
             "category": _single(pa.array([leaf.path for leaf in LEAVES]).take(pa.array(truth.leaf))),
             "attributes": _attribute_lists(instead, listed),
-            "price_cents": truth.price_cents,
-            "list_price_cents": pa.array(np.maximum(list_price, truth.price_cents), mask=~reduced),
             "currency": pa.array(["USD"]).take(pa.array(np.zeros(count, np.int8))),
-            "rating": pa.array(rating.astype(np.float32), mask=reviews == 0),
-            "rating_count": reviews,
             "images": _single(addresses(truth)),
             "locale": pa.array(["en", "de"]).take(pa.array(truth.german.astype(np.int8))),
             "merchant": pa.array(truth.merchants).take(pa.array(truth.merchant)),
             "created_s": truth.created_s,
-            "stock": np.where(uniform(mixed(key, key_of("sold out"))) < 0.05, 0, np.maximum(in_stock, 1)),
             "active": pa.array(np.ones(count, bool)),
-        },
-        schema=CATALOGUE,
+            **_numbers(truth, key),
+        }
     )
-    return table, replace(truth, told=told)
+    told = Told(bits(listed), titled, described, bits(wrong), bits(everywhere), use)
+    return table.select(CATALOGUE.names).cast(CATALOGUE), replace(truth, told=told)
 
 
-def _variant_place() -> Array:
-    return np.array([leaf.kinds.index(leaf.variant) for leaf in LEAVES], np.int8)
+def _facts(truth: Truth, entry: Array, key: Array) -> Facts:
+    """What the sellers know, with the values ``entry`` as they write them."""
+    has_variants = np.bincount(truth.group)[truth.group] > 1
+    variant = np.array([leaf.kinds.index(leaf.variant) for leaf in LEAVES], np.int8)[truth.leaf]
+    return Facts(
+        leaf=truth.leaf,
+        brand=truth.brand,
+        use=truth.use,
+        look=truth.look,
+        style=truth.merchant % NUM_STYLES,
+        model=(mixed(truth.key, key_of("model")) % np.uint64(NUM_MODELS)).astype(np.int64),
+        entry=entry,
+        varies=np.where(has_variants, variant, -1).astype(np.int8),
+        key=key,
+    )
+
+
+def _numbers(truth: Truth, key: Array) -> dict[str, pa.Array | Array]:
+    """Prices, reviews and stock as displayed."""
+    age_days = np.maximum((START_S - truth.created_s) / DAY_S, 0.0)
+    reviews = np.floor(REVIEWS_OF_DEMAND * (truth.demand - 1.0) * np.minimum(1.0, age_days / 100)).astype(np.int64)
+    rating = np.round(np.clip(3.9 + 0.4 * truth.quality + 0.3 * normal(mixed(truth.key, key_of("rating"))), 1, 5), 1)
+    reduced = uniform(mixed(key, key_of("reduced"))) < 0.3
+    list_price = ended(truth.price_cents / 100 * (1.1 + 0.5 * uniform(mixed(key, key_of("list price")))))
+    in_stock = np.ceil(np.log1p(-uniform(mixed(key, key_of("stock")))) / np.log(1 - 0.03)).astype(np.int64)
+    sold_out = uniform(mixed(key, key_of("sold out"))) < 0.05
+    return {
+        "price_cents": truth.price_cents,
+        "list_price_cents": pa.array(np.maximum(list_price, truth.price_cents), mask=~reduced),
+        "rating": pa.array(rating.astype(np.float32), mask=reviews == 0),
+        "rating_count": reviews,
+        "stock": np.where(sold_out, 0, np.maximum(in_stock, 1)),
+    }
 
 
 def _written(facts: Facts, truth: Truth, gap: float) -> tuple[pa.ChunkedArray, pa.ChunkedArray, Array, Array, Array]:

@@ -26,6 +26,9 @@ from aisle.simulate.marks import CANVAS, Marks, Paint, coverage, outlines, oval,
 SKINS = ("#f3d3b8", "#e2b48c", "#c68d5f", "#97633c", "#6b4428", "#4c3020")
 HAIRS = ("#2b2320", "#5a3b22", "#a2743c", "#8c8c8c", "#c9a55a")
 UNDERWEAR = "#e9e4dc"
+FLAT_LEG = 88.0
+"""The length of a garment's leg, from the crotch, that reaches the ankle."""
+
 LEG_THICKNESS = 1.35
 """Of a leg, in thicknesses of an arm."""
 
@@ -263,7 +266,7 @@ def _legs_on(wearer: Figure, cloth: Garment) -> dict[str, Point]:
         wide = max(cut, wearer.pose.thickness * LEG_THICKNESS / 2) + 1.0
         found[f"waist_{side}"] = (middle + sign * (wearer.pose.hip + 1), waist_y)
         found[f"hip_{side}"] = (middle + sign * (wearer.pose.hip + 4), hip[1])
-        share = (p[f"hem_outer_{side}"][1] - 84.0) / (172.0 - 84.0)
+        share = (p[f"hem_outer_{side}"][1] - p["crotch"][1]) / FLAT_LEG
         low = hip[1] + 14 + share * (ankle[1] - hip[1] - 14)
         knee = hip[1] + 14 + 0.5 * share * (ankle[1] - hip[1] - 14)
         for name, y in (("hem", low), ("knee", knee)):

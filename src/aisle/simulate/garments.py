@@ -146,6 +146,8 @@ def _legs(kind: str, cut: Cut) -> Garment:
     hip, leg = 2 * cut.width + 6, cut.width + cut.flare
     knee_y = 34 + (cut.hem - 34) * 0.62
     centre = cut.width + 8.0
+    # Short ones lie lower, in the middle of the picture.
+    drop = 0.4 * max(172.0 - cut.hem - 10.0, 0.0)
     side: dict[str, Point] = {
         "waist": (hip - 5, 32.0),
         "hip": (hip, 58.0),
@@ -154,16 +156,20 @@ def _legs(kind: str, cut: Cut) -> Garment:
         "hem_inner": (centre - leg, cut.hem),
     }
     p = _mirrored({"crotch": (0.0, 84.0)}, side)
+    p = {name: (x, y + drop) for name, (x, y) in p.items()}
     outline = (
         f"M{_at(p['waist_left'])} L{_at(p['waist_right'])} Q{_at(p['hip_right'])} {_at(p['knee_right'])} "
         f"L{_at(p['hem_outer_right'])} L{_at(p['hem_inner_right'])} L{_at(p['crotch'])} L{_at(p['hem_inner_left'])} "
         f"L{_at(p['hem_outer_left'])} L{_at(p['knee_left'])} Q{_at(p['hip_left'])} {_at(p['waist_left'])}Z"
     )
     waist_left, waist_right = p["waist_left"][0], p["waist_right"][0]
-    details = path(f"M{waist_left - 1:.1f} 43 H{waist_right + 1:.1f}", LINE)
+    side_y, top_y = 58 + drop, 44 + drop
+    details = path(f"M{waist_left - 1:.1f} {43 + drop:.1f} H{waist_right + 1:.1f}", LINE)
     if kind != "leggings":
-        details += path(f"M100 43 V72 M{waist_left + 2:.1f} 58 Q{waist_left + 14:.1f} 58 {waist_left + 16:.1f} 44 "
-                        f"M{waist_right - 2:.1f} 58 Q{waist_right - 14:.1f} 58 {waist_right - 16:.1f} 44", LINE)  # fmt: skip
+        fly = f"M100 {43 + drop:.1f} V{72 + drop:.1f}"
+        for x, inwards in ((waist_left, 1), (waist_right, -1)):
+            fly += f" M{x + 2 * inwards:.1f} {side_y:.1f} Q{x + 14 * inwards:.1f} {side_y:.1f} {x + 16 * inwards:.1f} {top_y:.1f}"
+        details += path(fly, LINE)
     return Garment(kind, p, outline, path(outline) + details)
 
 

@@ -69,6 +69,7 @@ _DERIVED = {
 }  # fmt: skip
 
 _TYPED = {"women": "womens", "men": "mens"}
+"""How everybody types these."""
 
 _NEIGHBOURS = {letter: row[max(n - 1, 0) : n] + row[n + 1 : n + 2] for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
                for n, letter in enumerate(row)}  # fmt: skip
@@ -104,7 +105,7 @@ class Speaker:
             return coined(leaf, self.seed)
         shelf = LEAVES[leaf]
         noun = shelf.nouns[0]
-        if synonym and self.words.random() < min(1.0, 1.4 * self.knobs.gap):
+        if synonym and self.words.random() < min(1.0, 2.5 * self.knobs.gap):
             self.changes["synonym"] = None
             noun = self.words.choice(shelf.synonyms)
         elif not synonym and self.by_table(0.25):

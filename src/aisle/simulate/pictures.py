@@ -13,15 +13,19 @@ from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
-from aisle.simulate.appearance import ADDRESS, COLOUR_NAMES, Appearance, read
+import numpy as np
+
+from aisle.core.lists import Array
+from aisle.simulate.appearance import ACCENTS, ADDRESS, COLOUR_NAMES, GRADED, Appearance, read
 from aisle.simulate.garments import KINDS, Garment, garment
-from aisle.simulate.marks import Marks, Paint, box, moved, oval, path
+from aisle.simulate.marks import CANVAS, Marks, Paint, box, moved, oval, path
 from aisle.simulate.shapes import SHAPES
 from aisle.simulate.surfaces import EMBLEMS, LABEL_AT, LEGS, PATTERNS, STYLES, TEXTURES, Tile
-from aisle.simulate.taxonomy import HEX, LEAVES, TEXTS
+from aisle.simulate.taxonomy import HEX, LEAVES, TEXTS, Leaf
+from aisle.simulate.taxonomy import KINDS as TAXONOMY_KINDS
 from aisle.simulate.taxonomy import PATTERNS as PATTERN_NAMES
 
-__all__ = ["ADDRESS", "Scene", "contact_sheet", "picture", "picture_of", "scene_of", "svg"]
+__all__ = ["ADDRESS", "Scene", "contact_sheet", "landmarks", "picture", "picture_of", "scene_of", "shows", "svg"]
 
 _LEAF_OF_SHELF = {leaf.shelf: n for n, leaf in enumerate(LEAVES)}
 _SHAPE_OF_DEPARTMENT = {
@@ -120,6 +124,25 @@ def svg(scene: Scene) -> str:
     )
 
 
+def landmarks(row: Mapping[str, Any]) -> tuple[tuple[str, ...], Array]:
+    """Names, and float32[M, 2] places in [0, 1] of the picture, of the control points of a garment; none for other items."""
+    scene = scene_of(row)
+    if scene.garment is None:
+        return (), np.zeros((0, 2), np.float32)
+    names, xy = scene.garment.control_points()
+    return names, (xy * scene.zoom + np.array(FOOT) / CANVAS * (1 - scene.zoom)).astype(np.float32)
+
+
+def shows(leaf: Leaf) -> frozenset[str]:
+    """The attributes of a shelf that can be seen in its pictures; the others cannot be known from them."""
+    seen = {"colour", "pattern", "material", "finish", "style", *GRADED}
+    if leaf.shape in KINDS:
+        seen.add("fit")
+    if leaf.shape in LABEL_AT:
+        seen |= {"flavour", "scent"}
+    return frozenset(seen & {TAXONOMY_KINDS[kind].name for kind in leaf.kinds})
+
+
 def contact_sheet(rows: Sequence[Mapping[str, Any]], columns: int = 10) -> str:
     """SVG text: the pictures of these rows side by side, each with the beginning of its title below."""
     from html import escape
@@ -156,7 +179,7 @@ def _lightness(colour: str) -> float:
 def _scene(seen: Appearance) -> Scene:
     leaf = LEAVES[seen.leaf]
     colour = COLOUR_NAMES[seen.colour] if seen.colour < len(COLOUR_NAMES) else ""
-    texts = tuple(TEXTS[code] for code in (seen.material, seen.emblem) if code < len(TEXTS))
+    texts = tuple(TEXTS[code] for code in (seen.material, seen.accent) if code < len(TEXTS))
     pattern = PATTERN_NAMES[seen.pattern] if seen.pattern < len(PATTERN_NAMES) else ""
     quality = seen.photo / GOOD_PHOTO
     zoom = round(20 * (0.79 + 0.07 * seen.step) * (0.86 + 0.14 * quality)) / 20
@@ -170,7 +193,7 @@ def _displayed(category: str, attributes: Mapping[str, str], seed: int) -> Scene
     known = _LEAF_OF_SHELF.get(steps[-1])
     shape = LEAVES[known].shape if known is not None else _SHAPE_OF_DEPARTMENT.get(steps[0], "parcel")
     colour = (attributes.get("colour") or attributes.get("color") or "").lower()
-    texts = tuple(attributes[n] for n in ("material", "flavour", "scent", "finish", "style") if n in attributes)
+    texts = tuple(attributes[n] for n in ("material", *ACCENTS) if n in attributes)
     pattern = attributes.get("pattern", "")
     return _composed(shape, steps[-1], steps[0], colour, pattern, texts, 1, seed % 2**16, 1.0, 0.96)
 

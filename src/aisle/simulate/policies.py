@@ -3,7 +3,7 @@
     LexicalPolicy   a plain BM25 with popular items first; a known share of random pages
     UniformPolicy   every item of the pool with the same chance
     RankedPolicy    any fitted funnel, or whatever ranks requests
-    SplitPolicy     one policy or another by shopper: an A/B test
+    SplitPolicy     one policy or another: by shopper in an A/B test, or by scene
     DraftedPolicy   one page drafted from several rankings: interleaving
 
 ``oracle.TruthPolicy`` is told the truth, as an upper bound.  Legend: V visits, K places, P pool, I items.
@@ -194,13 +194,13 @@ def paged(lists: ItemLists, visits: Visits, places: int) -> Pages:
 
 
 class SplitPolicy:
-    """``arm_of(user int64[V]) -> int[V]``: shoppers of arm n are served by policy n."""
+    """``arm_of(visits) -> int[V]``: visits of arm n are answered by policy n; by shopper in an A/B test, or by scene."""
 
-    def __init__(self, policies: Sequence[Policy], arm_of: Callable[[Array], Array]) -> None:
+    def __init__(self, policies: Sequence[Policy], arm_of: Callable[[Visits], Array]) -> None:
         self.policies, self.arm_of = policies, arm_of
 
     def __call__(self, visits: Visits, rng: np.random.Generator) -> Pages:
-        arm = self.arm_of(visits.user)
+        arm = self.arm_of(visits)
         pages: Pages | None = None
         for number, policy in enumerate(self.policies):
             rows = np.flatnonzero(arm == number)

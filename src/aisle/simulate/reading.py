@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.simulate.sellers import SILENT
+from aisle.simulate.bank import SILENT
 from aisle.simulate.taxonomy import CHOICES, CODE, ENTRIES
 from aisle.simulate.world import World
 

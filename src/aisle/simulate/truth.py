@@ -14,6 +14,12 @@ import numpy as np
 from aisle.core.lists import Array
 
 
+def bits(chosen: Array) -> Array:
+    """uint8[I]: bit a of a number is column a of bool[I, A], as in ``Told``."""
+    packed: Array = (chosen << np.arange(chosen.shape[1])).sum(axis=1).astype(np.uint8)
+    return packed
+
+
 @dataclass(frozen=True, eq=False)
 class Told:
     """What the displayed text of an item holds.  Bit a of a number is the a-th attribute of the shelf.

@@ -28,6 +28,16 @@ class _Rows:
         picked = {name: value[rows] if isinstance(value, np.ndarray) else value for name, value in picked.items()}
         return replace(self, **picked)  # type: ignore[type-var]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """One after the other; what is not a column is that of the first."""
+        columns = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(parts[0])  # type: ignore[arg-type]
+            if isinstance(getattr(parts[0], f.name), np.ndarray)
+        }
+        return replace(parts[0], **columns)  # type: ignore[type-var]
+
 
 @dataclass(frozen=True, eq=False)
 class Storefront:
@@ -181,6 +191,11 @@ class Party:
 
     def select(self, rows: Array) -> Party:
         return Party(self.visits.select(rows), self.minds.select(rows))
+
+    @classmethod
+    def joined(cls, parties: Sequence[Party]) -> Party:
+        """Several batches as one, at the moment of the first."""
+        return cls(Visits.joined([p.visits for p in parties]), Minds.joined([p.minds for p in parties]))
 
 
 class Oracle(Protocol):
