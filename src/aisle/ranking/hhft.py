@@ -6,7 +6,7 @@ Level 0, fields to tokens:  each block makes its tokens, t_b = GELU(W_b LN(x_b) 
 Level 1, ``layers`` heterogeneous layers:  projections, norms and feed-forward networks of each block's own
 Level 2, ``hiformer`` composite layers:  queries, keys and values that are each a combination of all tokens, of low rank; in the
          last one only the task tokens ask
-Head     logit_k = MLP([task token k; mean of the tokens])
+Head     logit_k = MLP(LN([task token k; mean of the tokens])); the norm closes the chain of pre-norm layers
 
 What belongs to the request (user, query, context, pasts) becomes tokens once a request, and so do their projections in the
 first layer; with ``request_mask`` they never look at candidates and are one set a request to the end.
@@ -84,7 +84,10 @@ class HhftTrunk(nn.Module):
         super().__init__()
         self.makers = TokenMakers(shape, settings, tasks)
         self.encoder = Encoder(self.makers.counts, settings, tasks)
-        self.heads = nn.ModuleList(mlp(2 * settings.width, [settings.width], 1, act=nn.GELU) for _ in range(tasks))
+        width = settings.width
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(2 * width), *mlp(2 * width, [width], 1, act=nn.GELU)) for _ in range(tasks)
+        )
 
     def forward(self, inputs: Inputs) -> Tensor:
         task_KNd, mean_Nd = self.encoder(self.makers(inputs))
