@@ -34,6 +34,6 @@ def vectors():
         columns = {f: np.asarray(ids) if f == feature else empty for f in tables.embeddings}
         out = tables(columns)[feature].numpy().copy()
         tables.train(mode)
-        return out
+        return out[:, 0] if out.ndim == 3 else out
 
     return read

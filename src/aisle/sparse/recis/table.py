@@ -148,7 +148,8 @@ class Table:
         return key[~keep]
 
     def dump(self) -> tuple[Array, dict[str, Array]]:
-        """(int64[N] keys, their vectors and slots, row-aligned), rows below 0 as keys with ``waiting`` int32[N] counts."""
+        """(int64[N] rising keys, row-aligned: ``vector``, every slot, and ``waiting`` int32[N], how often an id without a row
+        was met)."""
         key, row = self.ids.listed()
         order = np.argsort(key, kind="stable")
         key, row = key[order], row[order]
@@ -156,6 +157,7 @@ class Table:
         has = np.maximum(row, 0)
         for name in self.rows.place:
             values[name] = self.rows.slot(name, has)
+            values[name][row < 0] = 0
         return key, values
 
     def fill(self, key: Array, values: Mapping[str, Array]) -> None:
