@@ -151,7 +151,13 @@ def run(arm: Arm, data: ClickData, trial: Trial, seed: int, target: int, epochs:
     pages = data.pages("train")
     batches = RowBatches(len(pages), PAGE_BATCH, lambda rows: data.batch(pages[rows]), seed=seed)
     settings = TrainSettings(
-        epochs=epochs, lr=trial.lr, weight_decay=trial.weight_decay, watch="auc", better="higher", patience=2
+        epochs=epochs,
+        lr=trial.lr,
+        weight_decay=trial.weight_decay,
+        watch="auc",
+        better="higher",
+        patience=3,
+        evaluate_every=max(1, len(batches) // 2),
     )
     trained = train(
         model,

@@ -35,8 +35,9 @@ from aisle.ranking._features import PAST
 from aisle.ranking._inputs import Inputs, Shape
 from aisle.ranking._neural import NeuralRanker
 
-SOFT = 1e-2
-"""Added to the variance of a block's vectors; a vector that was just made has a variance of 1e-4."""
+SOFT = 1.0
+"""Added to the variance of a block's vectors, which begins at 1e-4: nearly no norm until vectors have grown.  With 1e-5 the noise
+of rare ids is as loud as what was learned of others, and the network over-fits within an epoch (docs/log.md)."""
 
 
 class Hhft(NeuralRanker):

@@ -36,7 +36,7 @@ class Table:
         self.ids = IdMap()
         self.rows = Rows(kind.dim, kind.dtype == "bfloat16", slots, block_rows)
         self._pending: list[tuple[Array, Array]] = []
-        self._distinct = Distinct()
+        self.distinct = Distinct()
 
     def emptied(self) -> Table:
         """A new table of the same kind."""
@@ -105,7 +105,7 @@ class Table:
         """(int32[U] rows, each once; float32[U, D] gradients) of all that waits, or None."""
         if len(self._pending) > 1:
             row = np.concatenate([r for r, _ in self._pending])
-            index, row_U = self._distinct(row.astype(np.int64))
+            index, row_U = self.distinct(row.astype(np.int64))
             value = np.zeros(len(row_U) * self.kind.dim, np.float32)
             kernels.add_rows(index, np.concatenate([v for _, v in self._pending]), self.kind.dim, value)
             self._pending = [(row_U.astype(np.int32), value)]
