@@ -90,7 +90,7 @@ ABLATIONS: dict[str, Arm] = {
     "hiformer-first": hhft(first="hiformer"),
     "composite-keys": hhft(composite="keys"),
     "request-mask": hhft(request_mask=True),
-    "past-mean": hhft(past="mean"),
+    "past-target": hhft(past="target"),
     "past-hstu": hhft(past="hstu"),
     "mixer": hhft(mixer=True, hiformer=0, layers=3, tokens=SIXTEEN),
 }
@@ -334,7 +334,8 @@ def report(path: Path) -> list[dict[str, Any]]:
             runs = [run for run in head["runs"] if run["arm"] == arm and run["final"]]
             row = {"metric": metric, "plan": arm, "world": head["data"]["world"], "value": float(value.mean())}
             row |= {"parameters": runs[0]["parameters"], "seconds": float(np.mean([r["seconds"] for r in runs]))}
-            row |= {"cosine": float(np.mean([r["cosine"] for r in runs])), "users": value.shape[1]}
+            alike = float(np.mean([r["cosine"] for r in runs]))
+            row |= {"cosine": alike if alike == alike else None, "users": value.shape[1]}
             if arm in compared:
                 d = compared[arm]
                 row |= {"hhft_minus": d.value, "low": d.low, "high": d.high, "p_holm": corrected.get(arm)}

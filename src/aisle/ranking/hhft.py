@@ -62,7 +62,7 @@ class Hhft(NeuralRanker):
     hiformer: int = Field(1, ge=0)
     rank: int = Field(0, ge=-1)
     tokens: dict[str, int] = {}
-    past: Literal["mean", "hstu", "target"] = "target"
+    past: Literal["mean", "hstu", "target"] = "mean"
     request_mask: bool = False
     share: bool = False
     partition: Literal["semantic", "random"] = "semantic"
