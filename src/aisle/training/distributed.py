@@ -96,5 +96,5 @@ def under_ray(work: Callable[[], None], num_workers: int, *, use_gpu: bool = Fal
         from ray.train import ScalingConfig  # type: ignore[import-not-found]
         from ray.train.torch import TorchTrainer  # type: ignore[import-not-found]
     except ImportError:
-        raise AisleError("Ray is not installed; pip install 'ray[train]', or start with torchrun") from None
+        raise AisleError("Ray is not installed; pip install 'aisle[cluster]', or start with torchrun") from None
     return TorchTrainer(work, scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)).fit()
