@@ -367,12 +367,13 @@ QUICK = ("hhft", "dnn", "dcnv2", "din", "fm", "transformer", "shared-blocks", "r
 
 
 def quick(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A small world on this machine's processors, one seed of world and weights together."""
+    """A world of its own, one seed of world and weights together."""
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "data.npz"
-        prepare(args.world, args.seed, 2500, 10, 800, path)
+        prepare(args.world, args.seed, args.items, args.days, args.visits, path)
         arms = args.arms.split(",") if args.arms else list(QUICK)
-        found = sweep(path, arms, device="cpu", jobs=1, num_trials=args.trials, seeds=1, epochs=args.epochs)
+        options = {"device": args.device, "jobs": args.jobs, "num_trials": args.trials, "epochs": args.epochs}
+        found = sweep(path, arms, seeds=1, **options)
         data = ClickData.read(path, "cpu", DIM)
         if args.scores:
             keep_scores(args.scores, found, data)
@@ -387,8 +388,6 @@ def main() -> None:
     many = verbs.add_parser("sweep")
     many.add_argument("--data", type=Path, required=True)
     many.add_argument("--out", type=Path, required=True)
-    many.add_argument("--device", default="cpu")
-    many.add_argument("--jobs", type=int, default=1)
     many.add_argument("--seeds", type=int, default=5)
     found = verbs.add_parser("report")
     found.add_argument("sweeps", type=Path, nargs="+")
@@ -396,7 +395,11 @@ def main() -> None:
     small.add_argument("--world", default="default")
     small.add_argument("--seed", type=int, default=0)
     small.add_argument("--scores", type=Path)
+    for name, number in (("--items", 2500), ("--days", 10), ("--visits", 800)):
+        small.add_argument(name, type=int, default=number)
     for verb, number in ((many, 8), (small, 2)):
+        verb.add_argument("--device", default="cpu")
+        verb.add_argument("--jobs", type=int, default=1, help="processes side by side")
         verb.add_argument("--trials", type=int, default=number)
         verb.add_argument("--epochs", type=int, default=EPOCHS)
         verb.add_argument("--arms", default="", help="names with commas; all when empty")

@@ -58,6 +58,10 @@ def why_skipped(record: Record) -> str | None:
     for library in record.needs:
         if find_spec(library) is None:
             return f"the library {library!r} is not installed"
+    for peer in record.peers:
+        variable = f"AISLE_PEER_{peer.upper()}"
+        if not Path(os.environ.get(variable, "")).is_file():
+            return f"{variable} names no Python; make one with pip install -r benchmarks/peers/{peer}.txt"
     if record.gpu and not _has_gpu():
         return "it needs a GPU"
     return None
