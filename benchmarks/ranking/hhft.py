@@ -49,7 +49,7 @@ from aisle.training.settings import TrainSettings
 
 DIM = 16
 WIDTH = 32
-PAGE_BATCH = 128
+PAGE_BATCH = 256
 EPOCHS = 6
 BASE = {"width": WIDTH, "heads": 4, "layers": 2, "hiformer": 1}
 SIXTEEN = {"user": 2, "query": 2, "statistics": 2, "match": 2, "item": 2}
