@@ -55,8 +55,8 @@ class FmTrunk(nn.Module):
         of_request, of_item = self._vectors(inputs, numbers)
         vector_NFd = torch.cat([of_request[inputs.owner], of_item], 1).float()
         pair_Nd = 0.5 * (vector_NFd.sum(1).square() - vector_NFd.square().sum(1))
-        sides = [torch.cat([x for name, x in numbers.items() if name.startswith(side)], 1) for side in SIDES]
-        number_ND = torch.cat([sides[0][inputs.owner], sides[1]], 1).float()
+        spread = [x[inputs.owner] if name.startswith("request") else x for name, x in numbers.items()]
+        number_ND = torch.cat(spread, 1).float()
         first_NK = self.heads["first"](vector_NFd.flatten(1)) + self.heads["numbers"](number_ND)
         return first_NK + self.heads["second"](pair_Nd)
 
