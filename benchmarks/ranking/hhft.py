@@ -49,7 +49,7 @@ from aisle.training.settings import TrainSettings
 
 DIM = 16
 WIDTH = 32
-PAGE_BATCH = 128
+PAGE_BATCH = 256
 EPOCHS = 6
 BASE = {"width": WIDTH, "heads": 4, "layers": 2, "hiformer": 1}
 SIXTEEN = {"user": 2, "query": 2, "statistics": 2, "match": 2, "item": 2}
@@ -90,7 +90,7 @@ ABLATIONS: dict[str, Arm] = {
     "hiformer-first": hhft(first="hiformer"),
     "composite-keys": hhft(composite="keys"),
     "request-mask": hhft(request_mask=True),
-    "past-mean": hhft(past="mean"),
+    "past-target": hhft(past="target"),
     "past-hstu": hhft(past="hstu"),
     "mixer": hhft(mixer=True, hiformer=0, layers=3, tokens=SIXTEEN),
 }
@@ -151,7 +151,13 @@ def run(arm: Arm, data: ClickData, trial: Trial, seed: int, target: int, epochs:
     pages = data.pages("train")
     batches = RowBatches(len(pages), PAGE_BATCH, lambda rows: data.batch(pages[rows]), seed=seed)
     settings = TrainSettings(
-        epochs=epochs, lr=trial.lr, weight_decay=trial.weight_decay, watch="auc", better="higher", patience=2
+        epochs=epochs,
+        lr=trial.lr,
+        weight_decay=trial.weight_decay,
+        watch="auc",
+        better="higher",
+        patience=3,
+        evaluate_every=max(1, len(batches) // 2),
     )
     trained = train(
         model,
@@ -328,7 +334,8 @@ def report(path: Path) -> list[dict[str, Any]]:
             runs = [run for run in head["runs"] if run["arm"] == arm and run["final"]]
             row = {"metric": metric, "plan": arm, "world": head["data"]["world"], "value": float(value.mean())}
             row |= {"parameters": runs[0]["parameters"], "seconds": float(np.mean([r["seconds"] for r in runs]))}
-            row |= {"cosine": float(np.mean([r["cosine"] for r in runs])), "users": value.shape[1]}
+            alike = float(np.mean([r["cosine"] for r in runs]))
+            row |= {"cosine": alike if alike == alike else None, "users": value.shape[1]}
             if arm in compared:
                 d = compared[arm]
                 row |= {"hhft_minus": d.value, "low": d.low, "high": d.high, "p_holm": corrected.get(arm)}
@@ -360,12 +367,13 @@ QUICK = ("hhft", "dnn", "dcnv2", "din", "fm", "transformer", "shared-blocks", "r
 
 
 def quick(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """A small world on this machine's processors, one seed of world and weights together."""
+    """A world of its own, one seed of world and weights together."""
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "data.npz"
-        prepare(args.world, args.seed, 2500, 10, 800, path)
+        prepare(args.world, args.seed, args.items, args.days, args.visits, path)
         arms = args.arms.split(",") if args.arms else list(QUICK)
-        found = sweep(path, arms, device="cpu", jobs=1, num_trials=args.trials, seeds=1, epochs=args.epochs)
+        options = {"device": args.device, "jobs": args.jobs, "num_trials": args.trials, "epochs": args.epochs}
+        found = sweep(path, arms, seeds=1, **options)
         data = ClickData.read(path, "cpu", DIM)
         if args.scores:
             keep_scores(args.scores, found, data)
@@ -380,8 +388,6 @@ def main() -> None:
     many = verbs.add_parser("sweep")
     many.add_argument("--data", type=Path, required=True)
     many.add_argument("--out", type=Path, required=True)
-    many.add_argument("--device", default="cpu")
-    many.add_argument("--jobs", type=int, default=1)
     many.add_argument("--seeds", type=int, default=5)
     found = verbs.add_parser("report")
     found.add_argument("sweeps", type=Path, nargs="+")
@@ -389,7 +395,11 @@ def main() -> None:
     small.add_argument("--world", default="default")
     small.add_argument("--seed", type=int, default=0)
     small.add_argument("--scores", type=Path)
+    for name, number in (("--items", 2500), ("--days", 10), ("--visits", 800)):
+        small.add_argument(name, type=int, default=number)
     for verb, number in ((many, 8), (small, 2)):
+        verb.add_argument("--device", default="cpu")
+        verb.add_argument("--jobs", type=int, default=1, help="processes side by side")
         verb.add_argument("--trials", type=int, default=number)
         verb.add_argument("--epochs", type=int, default=EPOCHS)
         verb.add_argument("--arms", default="", help="names with commas; all when empty")

@@ -113,7 +113,11 @@ def test_a_command_that_fails_fails_every_figure_and_says_why(project: Path) -> 
 
 @pytest.mark.parametrize(
     ("needs", "words"),
-    [({"data": ("esci:not-there",)}, "not-there"), ({"needs": ("no_such_library",)}, "no_such_library")],
+    [
+        ({"data": ("esci:not-there",)}, "not-there"),
+        ({"needs": ("no_such_library",)}, "no_such_library"),
+        ({"peers": ("absent",)}, "AISLE_PEER_ABSENT"),
+    ],
 )
 def test_what_is_absent_is_skipped_with_a_line(project: Path, needs: dict[str, object], words: str) -> None:
     said: list[str] = []

@@ -17,6 +17,7 @@ from aisle.data.view import View
 from aisle.funnel import Plan
 from aisle.ranking._impressions import impressions
 from aisle.ranking.dnn import Dnn
+from aisle.ranking.fusion import Fusion
 from aisle.ranking.hhft import Hhft
 from aisle.recipes.environment import memory_env, open_env
 from aisle.retrieval.bm25 import Bm25
@@ -130,6 +131,20 @@ def test_columns_are_probabilities_and_the_score_weighs_them(view, env):
     np.testing.assert_allclose(columns["score"], columns["ctr"] + 5 * columns["order_rate"], rtol=1e-5)
     with pytest.raises(SettingError, match="utility names 'cart', the tasks are click"):
         Dnn(**QUICK, utility={"cart": 1.0}).fit(view, env)
+
+
+def test_an_order_can_start_from_the_retrievers(view, env):
+    """Over standardised scores: loud enough, the fused order stands; and what it reads is declared."""
+    fused = Fusion(retrievers={"bm25": 1.0})
+    stage = Dnn(**QUICK, start=fused, start_weight=100.0).fit(view, env)
+    assert stage.method.reads == {"score_bm25"}
+    lists = everything(1, view).with_columns(score_bm25=np.random.default_rng(0).random(40).astype(np.float32))
+    score = stage.score(asked(view, [3]), lists)["score"]
+    assert np.corrcoef(score, lists["score_bm25"])[0, 1] > 0.99
+    stage.method = stage.method.model_copy(update={"start_weight": 0.01})
+    quiet = stage.score(asked(view, [3]), lists)["score"]
+    stage.method = stage.method.model_copy(update={"start": None})
+    assert np.corrcoef(quiet, stage.score(asked(view, [3]), lists)["score"])[0, 1] > 0.99
 
 
 def test_bf16_serves_nearly_the_same_order(view, env):

@@ -76,5 +76,5 @@ def test_more_processes_than_rows_are_refused():
 def test_without_ray_the_remedy_is_named():
     if find_spec("ray") is not None:
         pytest.skip("Ray is installed")
-    with pytest.raises(AisleError, match="pip install 'ray\\[train\\]'"):
+    with pytest.raises(AisleError, match="pip install 'aisle\\[cluster\\]'"):
         under_ray(lambda: None, 2)

@@ -64,6 +64,7 @@ CANDIDATES = (
     Column("rank_<retriever>", "int32", "places, from 0", "place in the retriever's own list; -1 where not found"),
     Column("relevance", "float32", "0 to 1", "calibrated relevance of item to query"),
     Column("ctr", "float32", "probability", "of a click, given that the item is seen"),
+    Column("<task>_rate", "float32", "probability", "of a cart, order, return or removal, given that the item is seen"),
     Column("propensity", "float32", "probability", "of the item at its position; 1 in a deterministic plan"),
     Column("action", "int8", "Action", "in histories: what the user did"),
     Column("time_s", "float64", "unix seconds", "in histories: when"),

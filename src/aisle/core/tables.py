@@ -70,8 +70,8 @@ class Embedding(Settings):
     min_count  an id enters when it has been met this often (1: at once); before, its vector is 0
     keep_steps an id that was not met for more steps than this leaves; None: none leaves
     max_rows   most ids the table keeps: the longest unmet leave; None: no limit
-    reduce     how occurrences of an id join: ``worker`` their sum over the number of processes, as data-parallel dense
-               gradients do; ``id`` their mean
+    reduce     how the gradients of an id's occurrences join: ``worker`` their sum, ``id`` their mean; either over the
+               number of processes, as data-parallel gradients of a mean loss join
     dtype      of the stored vector; moments are float32 always
     """
 

@@ -7,6 +7,7 @@ One file each, ``benchmarks/<folder>/<name>.toml``:
     data = ["esci:esci-us-150"]     # absent: SKIPPED
     needs = ["torch"]               # libraries; absent: SKIPPED
     programs = ["wrk"]              # commands; absent: SKIPPED
+    peers = ["fbgemm"]              # AISLE_PEER_FBGEMM names the Python of benchmarks/peers/fbgemm.txt; absent: SKIPPED
     seeds = [0, 1, 2]               # the command runs once a seed, with --seed N
     minutes = 2.0                   # on 2 processors
     gpu = false
@@ -115,6 +116,7 @@ class Record(Settings):
     data: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     minutes: float = Field(gt=0, le=LONGEST_MINUTES)
     gpu: bool = False

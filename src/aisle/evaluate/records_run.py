@@ -62,6 +62,10 @@ def why_skipped(record: Record) -> str | None:
     for program in record.programs:
         if shutil.which(program) is None:
             return f"the program {program!r} is not installed"
+    for peer in record.peers:
+        variable = f"AISLE_PEER_{peer.upper()}"
+        if not Path(os.environ.get(variable, "")).is_file():
+            return f"{variable} names no Python; make one with pip install -r benchmarks/peers/{peer}.txt"
     if record.gpu and not _has_gpu():
         return "it needs a GPU"
     return None

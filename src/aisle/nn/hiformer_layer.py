@@ -11,8 +11,6 @@ Legend: Q requests, N candidates, S request tokens, I candidate tokens, T = S + 
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,19 +73,19 @@ class HiformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.asking, self.dropout = heads, asking or tokens, dropout
-        out_std = 0.02 / math.sqrt(2 * depth)
+        shrink = (2 * depth) ** -0.5
         self.gain = nn.Parameter(torch.ones(blocks, width))
         self.shift = nn.Parameter(torch.zeros(blocks, width))
         self.query: nn.Module = (
             Composite(tokens, width, self.asking, rank)
             if composite_queries
-            else BlockLinear(blocks, width, width, norm=False, std=0.02)
+            else BlockLinear(blocks, width, width, norm=False)
         )
         self.key = Composite(tokens, width, tokens, rank)
         self.value = Composite(tokens, width, tokens, rank)
-        self.out = BlockLinear(blocks, width, width, norm=False, std=out_std)
-        self.up = BlockLinear(blocks, width, hidden, norm=True, std=0.02)
-        self.down = BlockLinear(blocks, hidden, width, norm=False, std=out_std)
+        self.out = BlockLinear(blocks, width, width, norm=False, shrink=shrink)
+        self.up = BlockLinear(blocks, width, hidden, norm=True)
+        self.down = BlockLinear(blocks, hidden, width, norm=False, shrink=shrink)
 
     def forward(self, tokens: Tokens, block_T: Tensor) -> Tokens:
         """The asking tokens one layer on (as candidate tokens where only some of them ask)."""

@@ -34,6 +34,7 @@ from aisle.ranking._impressions import Impressions, impressions
 from aisle.ranking._inputs import Batch, InputLayer, Ranker, Shape, TableLookup, losses
 from aisle.ranking._negatives import with_negatives
 from aisle.ranking._serving import NeuralStage
+from aisle.ranking.fusion import Fusion
 from aisle.training.batches import RowBatches
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
@@ -50,6 +51,9 @@ class NeuralRanker(Method):
     """
     tasks      actions that are predicted, each by a head of its own
     utility    task -> what its probability counts for in the order; 1 for the first task alone when empty
+    start      a fusion of the retrievers' scores that the order starts from: what was learned of clicks moves items in an
+               order by relevance; None orders by what was learned alone
+    start_weight  how loud, beside what was learned; both are standardised over the candidates of a request
     dim        width of an id's vector
     dropout    of hidden layers
     attributes how many of the catalogue's attributes are features
@@ -66,6 +70,8 @@ class NeuralRanker(Method):
 
     tasks: tuple[str, ...] = ("click", "cart", "order")
     utility: dict[str, float] = {}
+    start: Fusion | None = None
+    start_weight: float = Field(2.0, gt=0)
     dim: int = Field(16, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     attributes: int = Field(4, ge=0)
@@ -82,7 +88,8 @@ class NeuralRanker(Method):
 
     @property
     def reads(self) -> frozenset[str]:
-        return frozenset({f"emb_{self.encoder}"} if self.encoder else ())
+        own = frozenset({f"emb_{self.encoder}"} if self.encoder else ())
+        return own if self.start is None else own | self.start.reads
 
     @property
     def writes(self) -> frozenset[str]:

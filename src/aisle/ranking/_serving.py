@@ -28,6 +28,8 @@ from aisle.core.tables import Tables
 from aisle.ranking._counts import Counts
 from aisle.ranking._features import FeatureMaker, Field, standardised
 from aisle.ranking._inputs import Batch, Inputs, Ranker, Shape, TableLookup
+from aisle.ranking._scores import standardised as standardised_scores
+from aisle.ranking.fusion import FusionStage
 from aisle.training.settings import has_bf16
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ class NeuralStage:
             whole = len(some) == len(candidates)
             part = (requests, candidates) if whole else (requests.select(some), candidates.select(some))
             logit_NK[rows] = self.logits(self.inputs(*part)).numpy()
-        return self._columns(torch.from_numpy(logit_NK))
+        columns = self._columns(torch.from_numpy(logit_NK))
+        return {**columns, "score": self._from_start(requests, candidates, columns["score"])}
 
     def inputs(self, requests: Requests, candidates: ItemLists) -> Inputs:
         """What the network reads, from the features of training."""
@@ -170,6 +173,14 @@ class NeuralStage:
             "attributes": list(self.maker.facts.attributes),
         }
         return State(tensors, values, self.files)
+
+    def _from_start(self, requests: Requests, candidates: ItemLists, learned_N: Array) -> Array:
+        """float32[N]: what was learned, on top of the order that the method starts from."""
+        if self.method.start is None or not len(learned_N):
+            return learned_N
+        fused_N = FusionStage(self.method.start, self.env).score(requests, candidates)["score"]
+        loudness = np.float32(self.method.start_weight)
+        return standardised_scores(learned_N, candidates) + loudness * standardised_scores(fused_N, candidates)
 
     def _columns(self, logit_NK: Tensor) -> dict[str, Array]:
         from aisle.ranking._neural import RATES

@@ -6,7 +6,7 @@ Level 0, fields to tokens:  each block makes its tokens, t_b = GELU(W_b LN(x_b) 
 Level 1, ``layers`` heterogeneous layers:  projections, norms and feed-forward networks of each block's own
 Level 2, ``hiformer`` composite layers:  queries, keys and values that are each a combination of all tokens, of low rank; in the
          last one only the task tokens ask
-Head     logit_k = MLP([task token k; mean of the tokens])
+Head     logit_k = MLP(LN([task token k; mean of the tokens])); the norm closes the chain of pre-norm layers
 
 What belongs to the request (user, query, context, pasts) becomes tokens once a request, and so do their projections in the
 first layer; with ``request_mask`` they never look at candidates and are one set a request to the end.
@@ -35,8 +35,9 @@ from aisle.ranking._features import PAST
 from aisle.ranking._inputs import Inputs, Shape
 from aisle.ranking._neural import NeuralRanker
 
-SOFT = 1e-2
-"""Added to the variance of a block's vectors; a vector that was just made has a variance of 1e-4."""
+SOFT = 1.0
+"""Added to the variance of a block's vectors, which begins at 1e-4: nearly no norm until vectors have grown.  With 1e-5 the noise
+of rare ids is as loud as what was learned of others, and the network over-fits within an epoch (docs/log.md)."""
 
 
 class Hhft(NeuralRanker):
@@ -61,7 +62,7 @@ class Hhft(NeuralRanker):
     hiformer: int = Field(1, ge=0)
     rank: int = Field(0, ge=-1)
     tokens: dict[str, int] = {}
-    past: Literal["mean", "hstu", "target"] = "target"
+    past: Literal["mean", "hstu", "target"] = "mean"
     request_mask: bool = False
     share: bool = False
     partition: Literal["semantic", "random"] = "semantic"
@@ -84,7 +85,10 @@ class HhftTrunk(nn.Module):
         super().__init__()
         self.makers = TokenMakers(shape, settings, tasks)
         self.encoder = Encoder(self.makers.counts, settings, tasks)
-        self.heads = nn.ModuleList(mlp(2 * settings.width, [settings.width], 1, act=nn.GELU) for _ in range(tasks))
+        width = settings.width
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(2 * width), *mlp(2 * width, [width], 1, act=nn.GELU)) for _ in range(tasks)
+        )
 
     def forward(self, inputs: Inputs) -> Tensor:
         task_KNd, mean_Nd = self.encoder(self.makers(inputs))

@@ -67,10 +67,12 @@ def learned(encoder: str = "minilm") -> Plan:
 
 
 def neural(encoder: str = "minilm") -> Plan:
-    """``hybrid`` with its candidates ordered by a Transformer that learned from the shop's own log of clicks and orders."""
+    """``hybrid`` whose order a Transformer changes by what it learned from the shop's own log of clicks, carts and orders."""
     from aisle.ranking.hhft import Hhft
 
-    return hybrid(encoder).replace(ranking=Hhft(encoder=encoder, utility={"click": 1.0, "cart": 2.0, "order": 4.0}))
+    plan = hybrid(encoder)
+    utility = {"click": 1.0, "cart": 2.0, "order": 4.0}
+    return plan.replace(ranking=Hhft(encoder=encoder, utility=utility, start=plan.ranking))
 
 
 def plan(name: str) -> Plan:

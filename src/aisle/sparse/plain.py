@@ -128,7 +128,7 @@ class PlainTables(torch.nn.Module):
             weight.data.copy_(torch.from_numpy(arrays[f"{name}.weight"]))
             if f"{name}.step" in arrays:
                 self._optimiser.state[weight] = {
-                    "step": int(arrays[f"{name}.step"]),
+                    "step": arrays[f"{name}.step"].item(),
                     "exp_avg": torch.from_numpy(arrays[f"{name}.exp_avg"].copy()),
                     "exp_avg_sq": torch.from_numpy(arrays[f"{name}.exp_avg_sq"].copy()),
                 }

@@ -72,19 +72,19 @@ ALONE = Workers()
 
 @contextmanager
 def workers() -> Iterator[Workers]:
-    """The process group that torchrun's environment describes, NCCL with a GPU and gloo without; alone outside torchrun."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    """The process group that is there (Ray makes one), or the one that torchrun's environment describes, NCCL with a GPU and
+    gloo without; alone outside both."""
+    if dist.is_initialized():
+        yield Workers(dist.get_rank(), dist.get_world_size())
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
-    started_here = not dist.is_initialized()
-    if started_here:
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:
-        if started_here:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
 
 
 def under_ray(work: Callable[[], None], num_workers: int, *, use_gpu: bool = False) -> Any:
@@ -96,5 +96,5 @@ def under_ray(work: Callable[[], None], num_workers: int, *, use_gpu: bool = Fal
         from ray.train import ScalingConfig  # type: ignore[import-not-found]
         from ray.train.torch import TorchTrainer  # type: ignore[import-not-found]
     except ImportError:
-        raise AisleError("Ray is not installed; pip install 'ray[train]', or start with torchrun") from None
+        raise AisleError("Ray is not installed; pip install 'aisle[cluster]', or start with torchrun") from None
     return TorchTrainer(work, scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)).fit()

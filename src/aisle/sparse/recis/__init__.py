@@ -49,19 +49,21 @@ class Recis(Part):
 
     def build(self, env: Any = None) -> Any:
         """Tables, spread over the processes of ``torch.distributed`` where it is initialised."""
+        from aisle.sparse.recis.device_engine import DeviceTables
         from aisle.sparse.recis.engine import RecisTables
         from aisle.sparse.recis.layout import coalesced
 
-        return RecisTables(
-            self.embeddings,
-            self.features,
-            coalesced(self.embeddings, self.threads),
-            self.optimiser,
-            seed=self.seed,
-            threads=self.threads,
-            block_rows=self.block_rows,
-            evict_every=self.evict_every,
-        )
+        layout = coalesced(self.embeddings, self.threads if self.device == "cpu" else 1)
+        given = (self.embeddings, self.features, layout, self.optimiser)
+        settings = {
+            "seed": self.seed,
+            "threads": self.threads,
+            "block_rows": self.block_rows,
+            "evict_every": self.evict_every,
+        }
+        if self.device == "cpu":
+            return RecisTables(*given, **settings)
+        return DeviceTables(*given, device=self.device, **settings)
 
     def open(self, files: Mapping[str, Path]) -> Any:
         """Exported tables, memory-mapped and read-only.  Raises StateError when a file is missing or none."""

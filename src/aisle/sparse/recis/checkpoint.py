@@ -27,7 +27,7 @@ def save(tables: Any, folder: Path) -> None:
     """Write the tables of this process.  Everybody waits for all before rank 0 writes ``tables.json``."""
     from safetensors.numpy import save_file
 
-    rank, num = _place()
+    rank, num = tables.lookup.rank, tables.lookup.num_ranks
     hashes = {}
     for n, (name, ids, values) in enumerate(tables.content()):
         path = folder / f"{n}_{rank}_of_{num}.safetensors"
@@ -36,7 +36,7 @@ def save(tables: Any, folder: Path) -> None:
         hashes[path.name] = {"table": name, "sha256": file_hash(path)}
     write_json(folder / f"index_{rank}_of_{num}.json", hashes)
     if num > 1:
-        dist.barrier()
+        dist.barrier(tables.lookup.group)
     if rank == 0:
         optimiser = tables.optimiser.model_dump(mode="json")
         write_json(
@@ -44,7 +44,7 @@ def save(tables: Any, folder: Path) -> None:
             {"format": FORMAT, "steps": tables.steps, "processes": num, "optimiser": optimiser},
         )
     if num > 1:
-        dist.barrier()
+        dist.barrier(tables.lookup.group)
 
 
 def load(tables: Any, folder: Path) -> None:
@@ -76,12 +76,6 @@ def load(tables: Any, folder: Path) -> None:
             ids = values.pop("id")
             tables.enter(entry["table"], ids.astype(np.int64, copy=False), values)
     tables.steps = index["steps"]
-
-
-def _place() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
 
 
 def _read_json(path: Path) -> Any:

@@ -180,7 +180,7 @@ class RecisTables(FeatureTables):
         for physical, table in zip(self.layout, self.tables, strict=True):
             if name in physical.children:
                 key = ids | (physical.children.index(name) << ID_BITS)
-                if isinstance(self.lookup, Spread):
+                if self.lookup.num_ranks > 1:
                     own = owner_of(key, self.lookup.num_ranks) == self.lookup.rank
                     key, values = key[own], {n: v[own] for n, v in values.items()}
                 table.fill(key, values)

@@ -14,7 +14,7 @@ import numpy as np
 from aisle.core.lists import Array
 from aisle.sparse.recis import map_kernels as kernels
 from aisle.sparse.recis.map_kernels import EMPTY, NEXT_ROW, NUM_FREE, NUM_NEW, NUM_UNIQUE, SIZE
-from aisle.sparse.recis.memory import filled
+from aisle.sparse.recis.memory import zeros
 
 FULL = 0.5
 """Share of filled entries at which the map doubles; above it, probing goes past the first cache line."""
@@ -42,7 +42,7 @@ class IdMap:
         self.free = np.zeros(SMALLEST, np.int32)
 
     def _set(self, capacity: int) -> None:
-        self.entry = filled(2 * capacity, EMPTY)
+        self.entry = zeros(2 * capacity)
         self.payload = self.entry.view(np.int32)
         self.mask = capacity - 1
 
@@ -68,9 +68,9 @@ class IdMap:
         while len(self) + num > FULL * capacity:
             capacity *= 2
         if capacity > self.mask + 1:
-            key, row = self.listed()
+            smaller = self.entry
             self._set(capacity)
-            kernels.put(key, row, self.entry, self.payload, self.mask)
+            kernels.move(smaller, self.entry, self.mask)
 
     def find_or_add(
         self, key: Array, num_admitted: int, times: Array, min_count: int, data: Array, width: int
@@ -127,7 +127,7 @@ class Distinct:
     def __call__(self, key: Array) -> tuple[Array, Array]:
         """(int32[P] place of each key among the distinct, int64[U] the distinct ones)."""
         found, slot_U, _ = self._map.find_or_add(key, len(key), NO_TIMES, 1, _NOTHING, 0)
-        key_U = self._map.entry[2 * slot_U]
+        key_U = self._map.entry[2 * slot_U] - 1
         self._map.entry[2 * slot_U] = EMPTY
         self._map.count[:] = 0
         return found.index, key_U

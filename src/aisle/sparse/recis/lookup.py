@@ -18,7 +18,7 @@ import torch.distributed as dist
 from aisle.core.lists import Array
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
-from aisle.sparse.recis.id_map import NO_TIMES, Distinct, Found
+from aisle.sparse.recis.id_map import NO_TIMES, Found
 from aisle.sparse.recis.table import Table, dense_source
 
 SLICES = 1 << 16
@@ -26,6 +26,10 @@ SLICES = 1 << 16
 
 class Lookup(Protocol):
     """``forward`` fills the batch's columns of ``out`` and returns what ``backward`` needs."""
+
+    group: Any
+    rank: int
+    num_ranks: int
 
     def forward(self, table: Table, batch: Batch, out: Array, training: bool, step: int) -> Any: ...
 
@@ -35,17 +39,30 @@ class Lookup(Protocol):
 class Local:
     """All rows are in this process."""
 
+    group, rank, num_ranks = None, 0, 1
+
     def forward(self, table: Table, batch: Batch, out: Array, training: bool, step: int) -> Found:
-        if training:
+        if not training:
+            found = table.read_only(batch.key)
+        elif table.kind.min_count == 1:
             found = table.look_up(batch.key, batch.num_admitted, NO_TIMES, step)
         else:
-            found = table.read_only(batch.key)
+            times = (np.arange(len(batch.key)) < batch.num_admitted).astype(np.int32)
+            found = counted(table, batch.key, times, step)
         table.pool(batch, found.index, table.source(found), out)
         return found
 
     def backward(self, table: Table, batch: Batch, taken: Found, grad: Array) -> None:
         value, met = table.reduce(batch, taken.index, len(taken.row), grad, 1.0)
         table.pend(taken.row, averaged(value, met))
+
+
+def counted(table: Table, key: Array, times: Array, step: int) -> Found:
+    """Rows of keys met ``times`` each, 0 for those only looked up: all count before any is admitted, whatever their order."""
+    index, key_U = table.distinct(key)
+    times_U = np.bincount(index, times, len(key_U)).astype(np.int32)
+    found = table.look_up(key_U, 0, times_U, step)
+    return Found(found.index[index], found.row)
 
 
 def averaged(value: Array, met: Array) -> Array:
@@ -77,10 +94,9 @@ class Spread:
     def __init__(self, group: Any = None) -> None:
         self.group = group
         self.rank, self.num_ranks = dist.get_rank(group), dist.get_world_size(group)
-        self._distinct = Distinct()
 
     def forward(self, table: Table, batch: Batch, out: Array, training: bool, step: int) -> Taken:
-        index, key_U = self._distinct(batch.key)
+        index, key_U = table.distinct(batch.key)
         times_U = np.bincount(index[: batch.num_admitted], minlength=len(key_U)).astype(np.int32)
         owner = owner_of(key_U, self.num_ranks)
         order = np.argsort(owner, kind="stable")
@@ -90,7 +106,7 @@ class Spread:
         received = self._exchange(np.array(sent, np.int64), [1] * self.num_ranks, [1] * self.num_ranks).tolist()
         key_R = self._exchange(key_U[order], sent, received)
         if training:
-            found = table.look_up(key_R, 0, self._exchange(times_U[order], sent, received), step)
+            found = counted(table, key_R, self._exchange(times_U[order], sent, received), step)
         else:
             found = table.read_only(key_R)
         row_R = np.where(found.index < 0, -1, found.row[found.index] if len(found.row) else -1).astype(np.int32)
@@ -101,8 +117,8 @@ class Spread:
 
     def backward(self, table: Table, batch: Batch, taken: Taken, grad: Array) -> None:
         by_worker = table.kind.reduce == "worker"
-        scale = 1 / self.num_ranks if by_worker else 1.0
-        value, met = table.reduce(batch, taken.index, sum(taken.sent), grad, scale)
+        # Each rank's loss is a mean over its own samples, so gradients join as data-parallel training joins them.
+        value, met = table.reduce(batch, taken.index, sum(taken.sent), grad, 1 / self.num_ranks)
         value_R = self._exchange(value.reshape(-1, table.kind.dim), taken.sent, taken.received)
         met_R = met if by_worker else self._exchange(met, taken.sent, taken.received)
         has = taken.found.index >= 0

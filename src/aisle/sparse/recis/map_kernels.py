@@ -1,6 +1,6 @@
 """Compiled loops of the id map: open addressing with linear probing over 16-byte entries.
 
-    entry    int64[2C]  entry c: its key at 2c (EMPTY where none), its payload at 2c + 1
+    entry    int64[2C]  entry c: its key + 1 at 2c (EMPTY where none), its payload at 2c + 1
     payload  int32[4C]  the same memory: the row at 4c + 2, the mark at 4c + 3
 
 A row below 0 is no row yet: an id met -row times that waits for admission.  The mark makes one probe both find and
@@ -19,8 +19,9 @@ from numba import njit
 
 from aisle.sparse.recis.lanes import compiled, prefetch
 
-EMPTY = -1
-"""No key: child tables stop below 4095, so a coalesced key is never -1."""
+EMPTY = 0
+"""No key, and what memory holds that nobody wrote.  Child tables stop below 4095, so a coalesced key is never -1, and key + 1
+is never this."""
 AHEAD = 32
 """Keys whose entries are asked for before they are looked at: a miss of the cache takes about as long as 32 steps."""
 SIZE, NEXT_ROW, NUM_FREE, NUM_UNIQUE, NUM_NEW = range(5)
@@ -43,7 +44,7 @@ def mixed(key: Any) -> Any:
 def _place(key: Any, entry: Any, mask: Any) -> Any:
     """Where the key stands, or the empty entry where it would."""
     place = np.int64(mixed(key) & np.uint64(mask))
-    while entry[2 * place] != key and entry[2 * place] != EMPTY:
+    while entry[2 * place] != key + 1 and entry[2 * place] != EMPTY:
         place = (place + 1) & mask
     return place
 
@@ -69,7 +70,7 @@ def find_or_add(
             prefetch(entry, 2 * wanted)
         if j < 0:
             continue
-        wanted = key[j]
+        wanted = key[j] + 1
         meets = 1 if j < num_admitted else 0
         if len(times):
             meets = np.int64(times[j])
@@ -141,9 +142,24 @@ def put(key: Any, row: Any, entry: Any, payload: Any, mask: Any) -> None:
     """Enter keys that are not there, with their rows."""
     for j in range(len(key)):
         place = _place(key[j], entry, mask)
-        entry[2 * place] = key[j]
+        entry[2 * place] = key[j] + 1
         payload[4 * place + 2] = row[j]
         payload[4 * place + 3] = 0
+
+
+@compiled
+def move(entry: Any, larger: Any, mask: Any) -> None:
+    """Copy every entry into a larger empty map of this mask.
+
+    In the order of the old map, since the low bits of the hash are the place: both are read and written from front to back.
+    """
+    for old in range(len(entry) // 2):
+        if entry[2 * old] != EMPTY:
+            place = np.int64(mixed(entry[2 * old] - 1) & np.uint64(mask))
+            while larger[2 * place] != EMPTY:
+                place = (place + 1) & mask
+            larger[2 * place] = entry[2 * old]
+            larger[2 * place + 1] = entry[2 * old + 1]
 
 
 @compiled
@@ -152,7 +168,7 @@ def listed(entry: Any, payload: Any, key: Any, row: Any) -> Any:
     num = 0
     for place in range(len(entry) // 2):
         if entry[2 * place] != EMPTY:
-            key[num] = entry[2 * place]
+            key[num] = entry[2 * place] - 1
             row[num] = payload[4 * place + 2]
             num += 1
     return num
@@ -177,7 +193,7 @@ def erase(key: Any, entry: Any, payload: Any, mask: Any, row: Any) -> Any:
             place = (place + 1) & mask
             if entry[2 * place] == EMPTY:
                 break
-            home = np.int64(mixed(entry[2 * place]) & np.uint64(mask))
+            home = np.int64(mixed(entry[2 * place] - 1) & np.uint64(mask))
             if ((place - home) & mask) >= ((place - gap) & mask):
                 entry[2 * gap] = entry[2 * place]
                 entry[2 * gap + 1] = entry[2 * place + 1]

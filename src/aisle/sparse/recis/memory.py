@@ -38,12 +38,9 @@ def reserved(words: int) -> Array:
                 ) from None
 
 
-def filled(words: int, value: int) -> Array:
-    """int64[words] of one value, in large pages when it is large."""
-    array = np.frombuffer(_mapped(max(8 * words, mmap.PAGESIZE)), np.int64)[:words]
-    if value:
-        array.fill(value)
-    return array
+def zeros(words: int) -> Array:
+    """int64[words] of 0, in large pages when it is large."""
+    return np.frombuffer(_mapped(max(8 * words, mmap.PAGESIZE)), np.int64)[:words]
 
 
 def _mapped(size: int) -> mmap.mmap:

@@ -2,7 +2,7 @@
 
 ``weight``, the vector of a row, is its record's beginning, or, stored as bfloat16, a float32 copy of it that is rounded
 back by chance: up with the probability of the part cut off, so that steps smaller than a bfloat16 digit still count in the
-mean.  The chance depends on row and step only.
+mean.  The chance depends on the row's numbers and the step only, so a resumed training rounds alike.
 
 Legend: U rows, D width of a vector; places of moments in a record count float32 from its start.
 """
@@ -37,9 +37,9 @@ def _widen(bf16: Any, at: Any, scratch: Any, dim: Any) -> None:
 
 
 @njit(inline="always")
-def _narrow(scratch: Any, bf16: Any, at: Any, dim: Any, row: Any, step: Any) -> None:
+def _narrow(scratch: Any, bf16: Any, at: Any, dim: Any, step: Any) -> None:
     bits = scratch.view(np.uint32)
-    start = mixed(np.uint64(row) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(step))
+    start = mixed(mixed(np.uint64(bits[0]) + (np.uint64(bits[dim - 1]) << np.uint64(32))) + np.uint64(step))
     for d in range(dim):
         chance = np.uint32(mixed(start + np.uint64(d)) & np.uint64(0xFFFF))
         bf16[at + d] = np.uint16((bits[d] + chance) >> np.uint32(16))
@@ -62,8 +62,8 @@ def adam(
     last = len(bias) - 1
     for u in range(len(row_U)):
         _ask(row_U, u, data, width)
-        row = np.int64(row_U[u])
-        first, weight, w = row * width, data, row * width
+        first = np.int64(row_U[u]) * width
+        weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)
             weight, w = scratch, np.int64(0)
@@ -83,7 +83,7 @@ def adam(
             data[first + places[1] + d] = v
             weight[w + d] = keep * weight[w + d] - size * m / (np.sqrt(v) + eps)
         if is_bf16:
-            _narrow(scratch, bf16, 2 * first, dim, row, step)
+            _narrow(scratch, bf16, 2 * first, dim, step)
 
 
 @compiled
@@ -97,8 +97,8 @@ def adagrad(
     keep, lr, eps = rule
     for u in range(len(row_U)):
         _ask(row_U, u, data, width)
-        row = np.int64(row_U[u])
-        first, weight, w = row * width, data, row * width
+        first = np.int64(row_U[u]) * width
+        weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)
             weight, w = scratch, np.int64(0)
@@ -120,7 +120,7 @@ def adagrad(
                 data[first + place + d] = total
                 weight[w + d] = keep * weight[w + d] - lr * g / (np.sqrt(total) + eps)
         if is_bf16:
-            _narrow(scratch, bf16, 2 * first, dim, row, step)
+            _narrow(scratch, bf16, 2 * first, dim, step)
 
 
 @compiled
@@ -132,14 +132,14 @@ def sgd(
     keep, lr = rule
     for u in range(len(row_U)):
         _ask(row_U, u, data, width)
-        row = np.int64(row_U[u])
-        first, weight, w = row * width, data, row * width
+        first = np.int64(row_U[u]) * width
+        weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)
             weight, w = scratch, np.int64(0)
         _move(weight, w, value, u * dim, dim, keep, scale * lr)
         if is_bf16:
-            _narrow(scratch, bf16, 2 * first, dim, row, step)
+            _narrow(scratch, bf16, 2 * first, dim, step)
 
 
 @njit(inline="always")

@@ -88,7 +88,7 @@ class Rows:
             if name in COUNTS:
                 self.words[begin + self.place[name]] = values[name]
             else:
-                self.data[self._spots(name, row)] = values[name].reshape(len(row), -1)
+                self.data[self._spots(name, row)] = values[name].reshape(len(row), self.sizes[name])
 
     def _spots(self, name: str, row: Array) -> Array:
         spots: Array = row.astype(np.int64)[:, None] * self.width + self.place[name] + np.arange(self.sizes[name])

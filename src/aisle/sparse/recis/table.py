@@ -36,7 +36,7 @@ class Table:
         self.ids = IdMap()
         self.rows = Rows(kind.dim, kind.dtype == "bfloat16", slots, block_rows)
         self._pending: list[tuple[Array, Array]] = []
-        self._distinct = Distinct()
+        self.distinct = Distinct()
 
     def emptied(self) -> Table:
         """A new table of the same kind."""
@@ -105,7 +105,7 @@ class Table:
         """(int32[U] rows, each once; float32[U, D] gradients) of all that waits, or None."""
         if len(self._pending) > 1:
             row = np.concatenate([r for r, _ in self._pending])
-            index, row_U = self._distinct(row.astype(np.int64))
+            index, row_U = self.distinct(row.astype(np.int64))
             value = np.zeros(len(row_U) * self.kind.dim, np.float32)
             kernels.add_rows(index, np.concatenate([v for _, v in self._pending]), self.kind.dim, value)
             self._pending = [(row_U.astype(np.int32), value)]
@@ -148,7 +148,8 @@ class Table:
         return key[~keep]
 
     def dump(self) -> tuple[Array, dict[str, Array]]:
-        """(int64[N] keys, their vectors and slots, row-aligned), rows below 0 as keys with ``waiting`` int32[N] counts."""
+        """(int64[N] rising keys, row-aligned: ``vector``, every slot, and ``waiting`` int32[N], how often an id without a row
+        was met)."""
         key, row = self.ids.listed()
         order = np.argsort(key, kind="stable")
         key, row = key[order], row[order]
@@ -156,6 +157,7 @@ class Table:
         has = np.maximum(row, 0)
         for name in self.rows.place:
             values[name] = self.rows.slot(name, has)
+            values[name][row < 0] = 0
         return key, values
 
     def fill(self, key: Array, values: Mapping[str, Array]) -> None:

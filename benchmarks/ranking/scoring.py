@@ -1,0 +1,117 @@
+"""How long HHFT takes for the 500 candidates of one request: the network alone, on two processors.
+
+Width 64, 4 heads, 2 heterogeneous layers and 1 composite one, random weights (time does not depend on them); 9 or 16 feature tokens
+and one task token, in bf16 (float32 where the processor has none).  Variants take turns, the first rounds warm up.
+
+``plain`` is what a textbook encoder costs: every token made and projected for every candidate, torch's own layers, shared weights.
+
+    python benchmarks/ranking/scoring.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aisle.nn.mlp import num_parameters
+from aisle.ranking._features import ITEM_FIELDS, ITEM_NUMBERS, PAST, REQUEST_FIELDS, REQUEST_NUMBERS
+from aisle.ranking._inputs import Inputs, Shape
+from aisle.ranking._serving import short_copy, shortened
+from aisle.ranking.hhft import Hhft, HhftTrunk
+from aisle.training.settings import has_bf16
+
+CANDIDATES, WIDTH, DIM = 500, 64, 16
+TOKENS = {9: {}, 16: dict.fromkeys(("user", "query", "clicks", "item", "statistics", "shop", "match"), 2)}
+
+
+def shape() -> Shape:
+    """The nine blocks of a shop without attributes."""
+    numbers = [{block: len(names) for block, names in side.items()} for side in (REQUEST_NUMBERS, ITEM_NUMBERS)]
+    fields = (*REQUEST_FIELDS, *ITEM_FIELDS)
+    return Shape(fields, *numbers, DIM, frozenset(field.name for field in ITEM_FIELDS))
+
+
+def inputs(made: Shape) -> Inputs:
+    """One request and its candidates."""
+    torch.manual_seed(0)
+    sides = [
+        {block: torch.randn(rows, width) for block, width in made.widths(request=rows == 1).items()}
+        for rows in (1, CANDIDATES)
+    ]
+    past = {kind: torch.randn(1, PAST, made.past_dim) for kind in made.pasts}
+    there = {kind: torch.ones(1, PAST, dtype=torch.bool) for kind in made.pasts}
+    target = torch.randn(CANDIDATES, made.past_dim)
+    return Inputs(*sides, {}, past, there, target, torch.zeros(CANDIDATES, dtype=torch.int64))
+
+
+class Plain(nn.Module):
+    """torch's encoder layers over the same tokens, each made for each candidate."""
+
+    def __init__(self, trunk: HhftTrunk) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.makers = trunk.makers
+        self.layers = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+        self.heads = nn.Linear(WIDTH, 1)
+
+    def forward(self, given: Inputs) -> Tensor:
+        x_NTd = self.makers(given).all().transpose(0, 1).contiguous()
+        return self.heads(self.layers(x_NTd)[:, -1].float())
+
+
+def variants(tokens: int) -> dict[str, Callable[[], Tensor]]:
+    made = shape()
+    given = inputs(made)
+    dtype = torch.bfloat16 if has_bf16() else torch.float32
+    found: dict[str, Callable[[], Tensor]] = {}
+
+    def add(name: str, module: nn.Module, kind: torch.dtype) -> None:
+        module = module.eval().requires_grad_(False)
+        short = kind == torch.bfloat16
+        module, part = (short_copy(module), shortened(given)) if short else (module, given)
+        found[name] = lambda: module(part)
+
+    for name, changed in {"hhft": {}, "mask": {"request_mask": True}, "target": {"past": "target"}}.items():
+        method = Hhft(**{"width": WIDTH, "tokens": TOKENS[tokens], "past": "mean", **changed})
+        trunk = HhftTrunk(made, method, 1)
+        if name == "hhft":
+            assert sum(trunk.makers.counts) == tokens + 1
+            add("fp32", HhftTrunk(made, method, 1), torch.float32)
+            add("plain", Plain(HhftTrunk(made, method, 1)), dtype)
+            print(f"{tokens} tokens: {num_parameters(trunk):,} parameters", flush=True, file=sys.stderr)
+        add(name, trunk, dtype)
+    return {f"{name}-{tokens}": work for name, work in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    work = {**variants(9), **variants(16)}
+    taken_ms: dict[str, list[float]] = {name: [] for name in work}
+    with torch.inference_mode():
+        for n in range(args.rounds + 20):
+            for name, call in work.items():
+                start = perf_counter()
+                call()
+                if n >= 20:
+                    taken_ms[name].append((perf_counter() - start) * 1e3)
+    rows = [
+        {"metric": f"p{share}_ms", "plan": name, "value": float(np.percentile(times, share))}
+        for name, times in taken_ms.items()
+        for share in (50, 99)
+    ]
+    print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
