@@ -24,7 +24,7 @@ from aisle.nn.encoders.own import train_own
 from aisle.nn.item_vectors import item_texts
 from aisle.simulate.world import World
 
-QUERIES, ROUNDS, BATCH = 300, 3, 400
+ROUNDS, BATCH = 3, 400
 
 
 def encoders(items: ItemTable) -> dict[str, Encoder]:
@@ -62,10 +62,12 @@ def alone() -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=2500)
+    parser.add_argument("--queries", type=int, default=300)
+    args = parser.parse_args()
     out = alone()
-    world = World.make(items=parser.parse_args().items, seed=3)
+    world = World.make(items=args.items, seed=3)
     items = ItemTable.from_table(world.items)
-    asked = world.queries(QUERIES)
+    asked = world.queries(args.queries)
     texts = item_texts(items, np.arange(items.num_rows))
     arms = encoders(items)
     taken: dict[str, list[float]] = defaultdict(list)

@@ -28,6 +28,7 @@ from aisle.engine.embedded.log import Log
 from aisle.serve.processes import running
 from aisle.simulate.catalogue import catalogue
 
+SETTLE_S = 8.0
 QUERIES = ("lamp", "red dress", "steel kettle", "wireless phone", "running boots", "cotton shirt")
 
 
@@ -155,6 +156,8 @@ def main() -> None:
         found["writer"] = in_the_writer(shop, chosen.upserts, gap_s)
         with running(shop.folder, 2, vectors=False) as address:
             port = int(address.rpartition(":")[2])
+            # They answer before they have collected their suggestions, which keeps them busy for a while.
+            time.sleep(SETTLE_S)
             found["readers"] = in_every_reader(port, chosen.upserts, gap_s, "quiet")
             with searching(port, 4) as times_s:
                 found["readers_busy"] = in_every_reader(port, chosen.upserts, gap_s, "busy")

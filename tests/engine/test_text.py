@@ -241,6 +241,18 @@ def test_a_failed_build_leaves_nothing(tmp_path, few, monkeypatch):
         EmbeddedText.open(few, tmp_path / "text" / "v1")
 
 
+@pytest.mark.parametrize("name", ["text.json", "words.txt", "terms.txt", "docs.npy", "lengths.npy", "term_W.npy"])
+def test_a_file_that_is_cut_off_or_missing_is_refused(few, tmp_path, name):
+    EmbeddedText.build(few, tmp_path / "v1")
+    path = tmp_path / "v1" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StateError, match="build the indexes again"):
+        EmbeddedText.open(few, tmp_path / "v1")
+    path.unlink()
+    with pytest.raises(StateError, match="build the indexes again"):
+        EmbeddedText.open(few, tmp_path / "v1")
+
+
 def test_an_empty_catalogue_answers_nothing():
     items = table([{"item_id": "a", "title": "lamp", "active": False}])
     index = EmbeddedText.build(items)

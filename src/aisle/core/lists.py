@@ -6,7 +6,7 @@ Legend: Q lists, N rows in total, K cut-off.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -151,11 +151,11 @@ class ItemLists:
         return self.columns[name]
 
     def with_columns(self, **columns: Array) -> ItemLists:
-        return replace(self, columns={**self.columns, **columns})
+        return ItemLists(self.item, self.splits, {**self.columns, **columns}, self.generation)
 
     def only(self, *names: str) -> ItemLists:
         """The same rows with just these columns."""
-        return replace(self, columns={n: self[n] for n in names})
+        return ItemLists(self.item, self.splits, {n: self[n] for n in names}, self.generation)
 
     def take(self, rows: Array) -> ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""

@@ -131,13 +131,20 @@ class Lexicon:
             insort(out, entry)
         return out
 
+    @staticmethod
+    def sizes(term_W: Array) -> dict[str, int]:
+        """What is saved of words with these terms, by name; a loaded lexicon must have the same."""
+        size = len(term_W)
+        return {"words.txt": size, "folded.txt": size, "terms.txt": int(term_W.max(initial=-1)) + 1}
+
     def save(self, folder: Path, term_W: Array, titles_W: Array) -> None:
         """Write the words of these terms and counts, which were taken at one moment."""
-        size = len(term_W)
-        for name, texts in (("words", self.words[:size]), ("folded", self.folded[:size]), ("terms", self.terms)):
-            (folder / f"{name}.txt").write_text("\n".join(texts), encoding="utf-8")
+        texts_of = {"words.txt": self.words, "folded.txt": self.folded, "terms.txt": self.terms}
+        for name, size in self.sizes(term_W).items():
+            (folder / name).write_text("\n".join(texts_of[name][:size]), encoding="utf-8")
         np.save(folder / "term_W.npy", term_W)
-        np.save(folder / "titles_W.npy", titles_W)
+        # A change that failed half way may have left words that no state knows.
+        np.save(folder / "titles_W.npy", titles_W[: len(term_W)])
 
     @classmethod
     def load(cls, folder: Path, analyser: Analyser) -> Lexicon:
@@ -145,5 +152,9 @@ class Lexicon:
             text = (folder / f"{name}.txt").read_text(encoding="utf-8")
             return text.split("\n") if text else []
 
-        arrays = (np.load(folder / "term_W.npy"), np.load(folder / "titles_W.npy"))
-        return cls(analyser, lines("words"), lines("folded"), lines("terms"), *arrays)
+        term_W, titles_W = np.load(folder / "term_W.npy"), np.load(folder / "titles_W.npy")
+        loaded = cls(analyser, lines("words"), lines("folded"), lines("terms"), term_W, titles_W)
+        lengths = (len(loaded.words), len(loaded.folded), len(loaded.terms))
+        if lengths != tuple(cls.sizes(term_W).values()) or len(titles_W) != len(term_W):
+            raise ValueError(f"the lexicon has {lengths} words, folded words and terms, expected {cls.sizes(term_W)}")
+        return loaded
