@@ -1,6 +1,6 @@
 """Prints queries of the default world with graded items and the reason of each grade, for a person to read.
 
-    python benchmarks/simulate/reasons.py --queries 50
+python benchmarks/simulate/reasons.py --queries 50
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def policies(town: Town) -> dict[str, Policy]:
 
 
 def test_an_ab_test_finds_the_better_policy_and_the_truth(town: Town, policies: dict[str, Policy]) -> None:
-    found = ab_test(town, policies, days=3, visits_per_day=3000, days_before=2, with_truth=True)
+    found = ab_test(town, policies, days=3, visits_per_day=3000, days_before=2, truth_days=3)
     effect = found.effects["clicks"]
     assert effect.verdict == "better"
     assert effect.low < found.truth["clicks"] < effect.high

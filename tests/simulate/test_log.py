@@ -149,7 +149,7 @@ def test_two_policies_of_one_seed_meet_the_same_visits(world: World) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(world: World) -> None:
-    assert log(world, 2, 400).equals(log(world, 2, 400))
+    assert log(world, 2, 400).equals(world.log(days=2, visits_per_day=400))
     assert not log(world, 2, 400).equals(log(world, 2, 400, seed=1))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests, Scene, hashed
 from aisle.simulate.policies import PAGE, LexicalPolicy, RankedPolicy, SplitPolicy, listed, requests_of
 from aisle.simulate.town import Town
-from aisle.simulate.visits import Pages, Storefront, Visits
+from aisle.simulate.visits import Minds, Pages, Storefront, Visits
 from aisle.simulate.world import World
 
 WORLD = World.make(300, 4, turnover=0.0)
@@ -96,6 +96,14 @@ def test_shoppers_are_split_by_arm() -> None:
     assert (pages.propensity == 0.5).all()
     with pytest.raises(ContractError, match="arms"):
         SplitPolicy(arms, lambda v: v.user * 0 + 5)(asked, np.random.default_rng(0))
+
+
+def test_what_a_policy_is_given_holds_no_truth() -> None:
+    asked = visits()
+    known = {"text", "user", "scene", "time_s", "offset", "session", "step", "seed", "last_item", "shop"}
+    assert {f.name for f in fields(asked)} == known
+    assert {f.name for f in fields(asked.shop)} == {"on_sale", "histories"}
+    assert not {f.name for f in fields(Minds)} & (known - {"user"})
 
 
 def test_pages_and_lists_are_two_forms_of_one_thing() -> None:

@@ -91,12 +91,12 @@ class Steps:
         policies = {n: RankedPolicy(self.fitted[n], searches_are_personal=False) for n in (CONTROL, TREATMENT)}
         test = ab_test(
             town, policies, days, visits_per_day,
-            days_before=1, first_day=self.days, with_truth=True, progress=self.progress,
+            days_before=2, first_day=self.days, truth_days=1, progress=self.progress,
         )  # fmt: skip
         # Fewer visits are enough here: every page compares both.
         (self.preference,) = interleaved(town, policies, 1, visits_per_day // 3, first_day=self.days)
         self.bound = value(
-            town, TruthPolicy(town, policies[TREATMENT]), 1, visits_per_day // 3, first_day=self.days
+            town, TruthPolicy(town, policies[TREATMENT]), 1, visits_per_day // 10, first_day=self.days
         ).clicks
         self.taken_s["tested live"] = perf_counter() - start
         return test

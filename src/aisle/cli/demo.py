@@ -117,6 +117,8 @@ def _served_wrong(shop: Shop) -> list[str]:
             return [wrong for path, expected in EXPECTED.items() if (wrong := _asked(address + path, expected))]
         finally:
             server.terminate()
+            # Read to its end, or it would still be talking into a closed pipe.
+            server.communicate()
 
 
 def _address(lines: Iterable[str]) -> str | None:

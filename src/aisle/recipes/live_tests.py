@@ -71,14 +71,15 @@ def ab_test(
     first_day: int = 0,
     salt: str = "ab",
     level: float = 0.95,
-    with_truth: bool = False,
+    truth_days: int = 0,
     progress: Progress = silent,
 ) -> AbTest:
     """The first policy against the second on the shoppers of a town, which is left as it is.
 
     For ``days_before`` the first serves everybody; what users did then is the covariate of CUPED.  Then each user is served
     by the policy of its arm.  A user counts from its first visit of the test on, with all visits.
-    with_truth: also run each policy for everybody (twice the time).  Raises SettingError unless there are two policies.
+    truth_days: for so many days each policy is also run for everybody, which says what is true.
+    Raises SettingError unless there are two policies.
     """
     (control, first), (treatment, second) = _two(policies)
     here = town.fork()
@@ -112,7 +113,7 @@ def ab_test(
         raw=raw,
         sequential=_sequential(value_UM[sides[1], 0], value_UM[sides[0], 0], 0.1 * means[0][0], level),
         ratio=sample_ratio([len(side) for side in sides]),
-        truth=_truth(start, (first, second), start_day, days, visits_per_day) if with_truth else {},
+        truth=_truth(start, (first, second), start_day, truth_days, visits_per_day) if truth_days else {},
         num_users=(len(sides[0]), len(sides[1])),
     )
 

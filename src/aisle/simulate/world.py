@@ -31,6 +31,8 @@ from aisle.simulate.worlds import DEFAULT, name_of, settings_of
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop
+    from aisle.simulate.town import Town
+    from aisle.simulate.visits import Policy
 
 RULES = 2
 """Raised whenever queries, grades, judgments or logs of an unchanged catalogue come out differently."""
@@ -102,6 +104,18 @@ class World:
     def steps(self, query: Query, row: int) -> Steps:
         """The reasons of one grade in words."""
         return steps(self.truth, query.intent, row)
+
+    def town(self, *, seed: int = 0, users: int = 1000, **settings: Any) -> Town:
+        """Its shoppers, who give feedback to pages: ``simulate.town.Town``.  They change; the world does not."""
+        from aisle.simulate.town import Town
+
+        return Town(self, seed=seed, users=users, **settings)
+
+    def log(self, policy: Policy | None = None, days: int = 7, **settings: Any) -> pa.Table:
+        """The events of some days under a policy (EVENTS table): ``simulate.log.log``."""
+        from aisle.simulate.log import log
+
+        return log(self, days, policy=policy, **settings)
 
 
 def digest(table: pa.Table) -> str:
