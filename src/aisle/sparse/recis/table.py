@@ -15,6 +15,7 @@ from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
 from aisle.sparse.recis.id_map import Distinct, Found, IdMap
 from aisle.sparse.recis.layout import Kind
+from aisle.sparse.recis.map_kernels import EMPTY
 from aisle.sparse.recis.rows import Rows
 
 Source = tuple[Array, Array, int]
@@ -37,6 +38,14 @@ class Table:
         self.rows = Rows(kind.dim, kind.dtype == "bfloat16", slots, block_rows)
         self._pending: list[tuple[Array, Array]] = []
         self.distinct = Distinct()
+
+    def make_ready(self, num_ids: int) -> None:
+        """Room for that many ids, its memory written to once."""
+        if num_ids:
+            self.ids.make_room(num_ids)
+            self.ids.entry.fill(EMPTY)
+            self.rows.make_room(num_ids)
+            self.rows.data[: num_ids * self.rows.width] = 0
 
     def emptied(self) -> Table:
         """A new table of the same kind."""
