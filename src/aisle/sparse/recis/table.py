@@ -64,11 +64,9 @@ class Table:
         """Rows of the keys, new ones for those that are admitted; ``step`` is the running one."""
         self.rows.make_room(self.ids.num_rows + len(key))
         rows = self.rows
-        found, slot_U, new_U = self.ids.find_or_add(
-            key, num_admitted, times, self.kind.min_count, rows.data, rows.width
-        )
+        found, _, new = self.ids.find_or_add(key, num_admitted, times, self.kind.min_count, rows.data, rows.width)
         std = np.float32(self.kind.init_std * _UNIT)
-        kernels.begin_rows(new_U, slot_U, self.ids.entry, found.row, *rows.arrays, std, self.seed)
+        kernels.begin_rows(*new, *rows.arrays, std, self.seed)
         if "stamp" in rows.place:
             kernels.stamp(found.row, rows.words, rows.width, rows.place["stamp"], step)
         return found
