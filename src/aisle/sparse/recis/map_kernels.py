@@ -57,7 +57,7 @@ def find_or_add(
     """Rows for the keys of a batch, new ones for the first ``num_admitted`` keys that have none.
 
     ``times`` int32[P] says how often each key was met (0: looked up only), or is empty for once each.  Writes
-    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and key and row of the new to new_key and new_row; their numbers to
+    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and the new ones to new_key and new_row; their numbers to
     ``count``.  The map must have room for all P keys; rows come from ``free`` first.
     """
     num, unique, fresh = len(key), 0, 0
