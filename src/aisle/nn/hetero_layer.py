@@ -150,18 +150,19 @@ class HeteroLayer(nn.Module):
 def attend(q_TRd: Tensor, k_URd: Tensor, v_URd: Tensor, heads: int) -> Tensor:
     """[T, R, d]: scaled dot-product attention of T queries over U keys, each row by itself."""
     rows, width = q_TRd.shape[1], q_TRd.shape[2]
+    size = width // heads
 
     def split(x: Tensor) -> Tensor:
         """[R * H, T, k], in one copy."""
-        return x.view(len(x), rows, heads, -1).permute(1, 2, 0, 3).reshape(rows * heads, len(x), -1)
+        return x.view(len(x), rows, heads, size).permute(1, 2, 0, 3).reshape(rows * heads, len(x), size)
 
     q_BTk, k_BUk, v_BUk = split(q_TRd), split(k_URd), split(v_URd)
     # Over rows as short as a set of tokens, torch's softmax takes ten times as long as this.  exp(80) fits float32.
-    score_BTU = torch.bmm(q_BTk, k_BUk.transpose(1, 2)).float() * (width // heads) ** -0.5
+    score_BTU = torch.bmm(q_BTk, k_BUk.transpose(1, 2)).float() * size**-0.5
     weight_BTU = score_BTU.clamp(-LARGEST_SCORE, LARGEST_SCORE).exp()
     weight_BTU = weight_BTU / weight_BTU.sum(-1, keepdim=True)
     seen_BTk = torch.bmm(weight_BTU.to(v_BUk.dtype), v_BUk)
-    return seen_BTk.view(rows, heads, len(q_TRd), -1).permute(2, 0, 1, 3).reshape(len(q_TRd), rows, width)
+    return seen_BTk.view(rows, heads, len(q_TRd), size).permute(2, 0, 1, 3).reshape(len(q_TRd), rows, width)
 
 
 def truncated(weight: Tensor, std: float) -> Tensor:
