@@ -291,7 +291,9 @@ def write(path: Path, found: Mapping[str, Any], data: ClickData) -> None:
 # -- what was found ----------------------------------------------------------------------------------------------------
 
 
-def by_user(label_N: np.ndarray, score_N: np.ndarray, user_N: np.ndarray) -> dict[str, np.ndarray]:
+def by_user(
+    label_N: np.ndarray, score_N: np.ndarray, user_N: np.ndarray, *, gauc: bool = True
+) -> dict[str, np.ndarray]:
     """``auc`` and ``gauc``, float64[U] each: values whose mean is the figure and whose resampling over users is its spread.
 
     AUC is a mean over pairs of rows; each user's value is the AUC plus the user's share of its influence (DeLong, with the
@@ -305,6 +307,8 @@ def by_user(label_N: np.ndarray, score_N: np.ndarray, user_N: np.ndarray) -> dic
     above_N = 1 - _share_below(score_N, np.sort(score_N[positive]))
     influence_N = np.where(positive, (below_N - whole) / positive.sum(), (above_N - whole) / (~positive).sum())
     of_auc = whole + count * np.bincount(user_N, influence_N, count)
+    if not gauc:
+        return {"auc": of_auc}
     auc_U, weight_U = group_auc(label_N, score_N, user_N, count), np.bincount(user_N, minlength=count).astype(float)
     weight_U[np.isnan(auc_U)] = 0
     mean = float(np.nan_to_num(auc_U) @ weight_U / weight_U.sum())

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aisle.nn.hetero_layer import freeze
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import ITEM_FIELDS, ITEM_NUMBERS, PAST, REQUEST_FIELDS, REQUEST_NUMBERS
 from aisle.ranking._inputs import Inputs, Shape
@@ -76,6 +77,7 @@ def variants(tokens: int) -> dict[str, Callable[[], Tensor]]:
         module = module.eval().requires_grad_(False)
         short = kind == torch.bfloat16
         module, part = (short_copy(module), shortened(given)) if short else (module, given)
+        freeze(module)
         found[name] = lambda: module(part)
 
     for name, changed in {"hhft": {}, "mask": {"request_mask": True}, "target": {"past": "target"}}.items():

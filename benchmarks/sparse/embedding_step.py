@@ -2,7 +2,7 @@
 
 Every arm runs in its own process, at 1 and at 2 threads; arms of one optimiser take turns round by round, 5 rounds of 20
 fresh batches after one to warm up, and an arm's figure is the median round at its better number of threads.  Tables of aisle begin
-empty and insert ids as they come; the others hold all 26M rows from the start.
+empty, with memory for 3M ids, and insert ids as they come; the others hold all 26M rows from the start.
 
 The peer (``benchmarks/peers/fbgemm.txt``) runs with the Python that ``AISLE_PEER_FBGEMM`` names; without it its row says
 "skipped".  ``--rounds`` and ``--threads`` make a shorter run.

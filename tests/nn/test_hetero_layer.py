@@ -5,13 +5,15 @@ Legend: S request tokens, I candidate tokens, T = S + I, Q requests, N candidate
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from aisle.core.errors import SettingError
-from aisle.nn.hetero_layer import HeteroLayer, attend, block_numbers
+from aisle.nn.hetero_layer import HeteroLayer, attend, block_numbers, freeze
 from aisle.nn.tokens import Tokens, mean_cosine
 
 D, H, F = 16, 4, 64
@@ -92,6 +94,16 @@ def test_gradients_reach_every_block():
     mine(tokens(), block_numbers([2, 1, 2])).all().square().sum().backward()
     for name, parameter in mine.named_parameters():
         assert (parameter.grad.abs().flatten(1).sum(1) > 0).all(), name
+
+
+def test_a_frozen_layer_answers_the_same():
+    mine, given, blocks = layer(3), tokens(), block_numbers([2, 1, 2])
+    with torch.inference_mode():
+        for masked in (False, True):
+            plain = mine(given, blocks, masked=masked).all()
+            again = freeze(copy.deepcopy(mine))
+            for _ in range(2):
+                torch.testing.assert_close(again(given, blocks, masked=masked).all(), plain)
 
 
 def test_attention_is_that_of_torch():

@@ -28,7 +28,7 @@ def both(optimiser):
     part = Recis(embeddings=EMBEDDINGS, optimiser=optimiser, evict_every=2, block_rows=16, seed=3)
     device = DeviceTables(
         part.embeddings, {}, coalesced(part.embeddings, 1), part.optimiser,
-        seed=3, threads=1, block_rows=16, evict_every=2, device="cpu",
+        seed=3, threads=1, block_rows=16, ready_ids=0, evict_every=2, device="cpu",
     )  # fmt: skip
     return part.build(), device
 

@@ -170,6 +170,18 @@ def test_growth_moves_nothing(made):
     np.testing.assert_array_equal(rows.data[:40], first)
 
 
+def test_memory_made_ready_changes_no_number(made):
+    ready, plain = (made({"f": {"dim": 4}, "g": {"dim": 2}}, ready_ids=n) for n in (50_000, 0))
+    assert len(ready) == 0
+    capacity = ready.tables[0].ids.mask
+    for tables in (ready, plain):
+        tables({"f": np.arange(20_000), "g": np.arange(20_000)})["f"].sum().backward()
+        tables.step()
+    assert ready.tables[0].ids.mask == capacity, "the map did not grow"
+    columns = {"f": np.arange(20_000), "g": np.arange(20_000)}
+    assert torch.equal(ready.packed(columns), plain.packed(columns))
+
+
 def test_the_map_holds_what_a_dictionary_holds():
     """Random puts and erases, with keys that fall into few places, against a dict."""
     from aisle.sparse.recis.id_map import IdMap

@@ -39,15 +39,34 @@ class BlockLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(blocks, out))
         self.gain = nn.Parameter(torch.ones(blocks, width)) if norm else None
         self.shift = nn.Parameter(torch.zeros(blocks, width)) if norm else None
+        self._frozen: dict[tuple[int, int], tuple[Tensor, Tensor]] | None = None
 
     def forward(self, x_TRd: Tensor, block_T: Tensor) -> Tensor:
+        if self.gain is not None:
+            x_TRd = functional.layer_norm(x_TRd, x_TRd.shape[-1:])
+        bias_T1e, weight_Tde = self._of_tokens(block_T)
+        return torch.baddbmm(bias_T1e, x_TRd, weight_Tde)
+
+    def freeze(self) -> None:
+        """From here on the weights are constant, and what follows from them is worked out once."""
+        self._frozen = {}
+
+    def _of_tokens(self, block_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Bias [T, 1, e] and matrix [T, d, e] of each token."""
+        if self._frozen is None:
+            return self._folded(block_T)
+        part = (block_T.storage_offset(), len(block_T))
+        if part not in self._frozen:
+            self._frozen[part] = self._folded(block_T)
+        return self._frozen[part]
+
+    def _folded(self, block_T: Tensor) -> tuple[Tensor, Tensor]:
         weight_Mde, bias_Me = self.weight, self.bias
         if self.gain is not None and self.shift is not None:
             # The norm's gain and shift are folded into the matrix: fewer passes over the rows.
             bias_Me = bias_Me + torch.einsum("md,mde->me", self.shift, weight_Mde)
             weight_Mde = self.gain[:, :, None] * weight_Mde
-            x_TRd = functional.layer_norm(x_TRd, x_TRd.shape[-1:])
-        return torch.baddbmm(bias_Me[block_T][:, None], x_TRd, weight_Mde[block_T])
+        return bias_Me[block_T][:, None], weight_Mde[block_T]
 
 
 class HeteroLayer(nn.Module):
@@ -131,17 +150,19 @@ class HeteroLayer(nn.Module):
 def attend(q_TRd: Tensor, k_URd: Tensor, v_URd: Tensor, heads: int) -> Tensor:
     """[T, R, d]: scaled dot-product attention of T queries over U keys, each row by itself."""
     rows, width = q_TRd.shape[1], q_TRd.shape[2]
+    size = width // heads
 
     def split(x: Tensor) -> Tensor:
-        return x.reshape(len(x), rows * heads, width // heads).transpose(0, 1)
+        """[R * H, T, k], in one copy."""
+        return x.view(len(x), rows, heads, size).permute(1, 2, 0, 3).reshape(rows * heads, len(x), size)
 
     q_BTk, k_BUk, v_BUk = split(q_TRd), split(k_URd), split(v_URd)
     # Over rows as short as a set of tokens, torch's softmax takes ten times as long as this.  exp(80) fits float32.
-    score_BTU = torch.bmm(q_BTk, k_BUk.transpose(1, 2)).float() * (width // heads) ** -0.5
+    score_BTU = torch.bmm(q_BTk, k_BUk.transpose(1, 2)).float() * size**-0.5
     weight_BTU = score_BTU.clamp(-LARGEST_SCORE, LARGEST_SCORE).exp()
     weight_BTU = weight_BTU / weight_BTU.sum(-1, keepdim=True)
     seen_BTk = torch.bmm(weight_BTU.to(v_BUk.dtype), v_BUk)
-    return seen_BTk.transpose(0, 1).reshape(len(q_TRd), rows, width)
+    return seen_BTk.view(rows, heads, len(q_TRd), size).permute(2, 0, 1, 3).reshape(len(q_TRd), rows, width)
 
 
 def truncated(weight: Tensor, std: float) -> Tensor:
@@ -154,3 +175,11 @@ def block_numbers(tokens_of_block: Sequence[int], *, shared: bool = False) -> Te
     counts = torch.tensor(tokens_of_block)
     numbers = torch.repeat_interleave(torch.arange(len(counts)), counts)
     return torch.zeros_like(numbers) if shared else numbers
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """The module, to be served: every layer of blocks works out once what follows from its weights."""
+    for layer in module.modules():
+        if isinstance(layer, BlockLinear):
+            layer.freeze()
+    return module

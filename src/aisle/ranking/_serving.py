@@ -25,6 +25,7 @@ from aisle.core.method import State
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.tables import Tables
+from aisle.nn.hetero_layer import freeze
 from aisle.ranking._counts import Counts
 from aisle.ranking._features import FeatureMaker, Field, standardised
 from aisle.ranking._inputs import Batch, Inputs, Ranker, Shape, TableLookup
@@ -70,10 +71,11 @@ class NeuralStage:
         self.method, self.env, self.maker, self.scale = method, env, maker, dict(scale)
         self.model, self.files = model.eval().requires_grad_(False), dict(files)
         self._weight_K = torch.tensor([method.weights().get(task, 0.0) for task in method.tasks])
-        self._trunk = self.model.trunk
+        self._trunk = copy.deepcopy(self.model.trunk)
         self._short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
         if self._short:
             self._trunk = short_copy(self.model.trunk)
+        freeze(self._trunk)
 
     @classmethod
     def exported(

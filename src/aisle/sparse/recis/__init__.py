@@ -25,6 +25,7 @@ class Recis(Part):
     seed         of first values; with the id it decides them, so they do not depend on order, threads or processes
     threads      compute threads; each works on physical tables of its own
     block_rows   rows by which a table grows
+    ready_ids    ids in all for which memory is touched beforehand: the first write to new memory may cost more than the step
     evict_every  steps between two looks for ids to drop
     device       ``cpu``: compiled loops; another: torch operations on that device, in one process
     """
@@ -35,6 +36,7 @@ class Recis(Part):
     seed: int = Field(0, ge=0, lt=1 << 31)
     threads: int = Field(1, ge=1, le=64)
     block_rows: int = Field(10_240, ge=1)
+    ready_ids: int = Field(0, ge=0)
     evict_every: int = Field(100, ge=1)
     device: str = "cpu"
 
@@ -59,6 +61,7 @@ class Recis(Part):
             "seed": self.seed,
             "threads": self.threads,
             "block_rows": self.block_rows,
+            "ready_ids": self.ready_ids,
             "evict_every": self.evict_every,
         }
         if self.device == "cpu":

@@ -73,9 +73,9 @@ def as_ids(value: Ids | Array) -> Ids:
 
 def numpy_of(array: object, dtype: type) -> Array:
     """A tensor or array as a numpy array of this type, without copying where it has it."""
-    if not isinstance(array, np.ndarray):
-        array = array.detach().cpu().numpy()  # type: ignore[attr-defined]
-    return np.ascontiguousarray(array, dtype)
+    if getattr(array, "requires_grad", False):
+        array = array.detach()  # type: ignore[attr-defined]
+    return np.asarray(array, dtype)
 
 
 def rising(name: str, splits: Array) -> Array:

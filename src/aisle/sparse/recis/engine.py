@@ -112,9 +112,12 @@ class RecisTables(FeatureTables):
         seed: int,
         threads: int,
         block_rows: int,
+        ready_ids: int,
         evict_every: int,
     ) -> None:
         tables = [Table(p.kind, optimiser, seed=seed, block_rows=block_rows) for p in layout]
+        for table in tables:
+            table.make_ready(ready_ids // len(tables))
         spread = dist.is_available() and dist.is_initialized()
         super().__init__(embeddings, features, layout, tables, Spread() if spread else Local(), threads)
         self.optimiser, self.evict_every, self.steps = optimiser, evict_every, 0

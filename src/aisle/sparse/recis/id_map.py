@@ -74,17 +74,18 @@ class IdMap:
 
     def find_or_add(
         self, key: Array, num_admitted: int, times: Array, min_count: int, data: Array, width: int
-    ) -> tuple[Found, Array, Array]:
-        """(rows of the keys, entry of each distinct one, which of them are new), admitting the first ``num_admitted`` keys."""
+    ) -> tuple[Found, Array, tuple[Array, Array]]:
+        """(rows of the keys, entry of each distinct one, keys and rows of the new), admitting the first ``num_admitted`` keys."""
         self.make_room(len(key))
         index, row_U = np.empty(len(key), np.int32), np.empty(len(key), np.int32)
-        slot_U, new_U = np.empty(len(key), np.int64), np.empty(len(key), np.int32)
+        slot_U, new_key = np.empty(len(key), np.int64), np.empty(len(key), np.int64)
+        new_row = np.empty(len(key), np.int32)
         kernels.find_or_add(
             key, num_admitted, times, min_count, self.entry, self.payload, self.mask, self.count, self.free,
-            index, row_U, slot_U, new_U, data, width,
+            index, row_U, slot_U, new_key, new_row, data, width,
         )  # fmt: skip
-        unique = int(self.count[NUM_UNIQUE])
-        return Found(index, row_U[:unique]), slot_U[:unique], new_U[: int(self.count[NUM_NEW])]
+        unique, fresh = int(self.count[NUM_UNIQUE]), int(self.count[NUM_NEW])
+        return Found(index, row_U[:unique]), slot_U[:unique], (new_key[:fresh], new_row[:fresh])
 
     def find(self, key: Array, data: Array, width: int) -> Array:
         """int32[P] rows, -1 where a key has none.  Changes nothing."""

@@ -52,12 +52,12 @@ def _place(key: Any, entry: Any, mask: Any) -> Any:
 @compiled
 def find_or_add(
     key: Any, num_admitted: Any, times: Any, min_count: Any, entry: Any, payload: Any, mask: Any, count: Any, free: Any,
-    index: Any, row_U: Any, slot_U: Any, new_U: Any, data: Any, width: Any,
+    index: Any, row_U: Any, slot_U: Any, new_key: Any, new_row: Any, data: Any, width: Any,
 ) -> None:  # fmt: skip
     """Rows for the keys of a batch, new ones for the first ``num_admitted`` keys that have none.
 
     ``times`` int32[P] says how often each key was met (0: looked up only), or is empty for once each.  Writes
-    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and the u of new rows to new_U; their numbers to
+    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and the new ones to new_key and new_row; their numbers to
     ``count``.  The map must have room for all P keys; rows come from ``free`` first.
     """
     num, unique, fresh = len(key), 0, 0
@@ -101,7 +101,8 @@ def find_or_add(
                 row = count[NEXT_ROW]
                 count[NEXT_ROW] += 1
             payload[4 * place + 2] = row
-            new_U[fresh] = unique
+            new_key[fresh] = key[j]
+            new_row[fresh] = row
             fresh += 1
             seen = False
         else:

@@ -32,21 +32,19 @@ def nearest(bits: Any) -> Any:
 
 @compiled
 def begin_rows(
-    new_U: Any, slot_U: Any, entry: Any, row_U: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any,
-    std: Any, seed: Any,
-) -> None:  # fmt: skip
+    key: Any, row: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, std: Any, seed: Any
+) -> None:
     """Records of new rows: a vector that depends on key and seed only, and zeros behind it.
 
     A number is the sum of four 16-bit ones, which is bell-shaped and ends at 3.46 standard deviations.
     """
     scratch = np.zeros(dim, np.float32)
-    for n in range(len(new_U)):
-        u = new_U[n]
-        first = np.int64(row_U[u]) * width
+    for n in range(len(key)):
+        first = np.int64(row[n]) * width
         for at in range(first, first + width):
             data[at] = 0
         if std > 0:
-            start = mixed(np.uint64(entry[2 * slot_U[u]] - 1) + np.uint64(seed) * np.uint64(GOLDEN))
+            start = mixed(np.uint64(key[n]) + np.uint64(seed) * np.uint64(GOLDEN))
             if is_bf16:
                 _bell(start, std, scratch, 0, dim)
                 bits = scratch.view(np.uint32)

@@ -15,6 +15,7 @@ from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
 from aisle.sparse.recis.id_map import Distinct, Found, IdMap
 from aisle.sparse.recis.layout import Kind
+from aisle.sparse.recis.map_kernels import EMPTY
 from aisle.sparse.recis.rows import Rows
 
 Source = tuple[Array, Array, int]
@@ -38,6 +39,14 @@ class Table:
         self._pending: list[tuple[Array, Array]] = []
         self.distinct = Distinct()
 
+    def make_ready(self, num_ids: int) -> None:
+        """Room for that many ids, its memory written to once."""
+        if num_ids:
+            self.ids.make_room(num_ids)
+            self.ids.entry.fill(EMPTY)
+            self.rows.make_room(num_ids)
+            self.rows.data[: num_ids * self.rows.width] = 0
+
     def emptied(self) -> Table:
         """A new table of the same kind."""
         return Table(self.kind, self.optimiser, seed=self.seed, block_rows=self.rows.block_rows)
@@ -55,11 +64,9 @@ class Table:
         """Rows of the keys, new ones for those that are admitted; ``step`` is the running one."""
         self.rows.make_room(self.ids.num_rows + len(key))
         rows = self.rows
-        found, slot_U, new_U = self.ids.find_or_add(
-            key, num_admitted, times, self.kind.min_count, rows.data, rows.width
-        )
+        found, _, new = self.ids.find_or_add(key, num_admitted, times, self.kind.min_count, rows.data, rows.width)
         std = np.float32(self.kind.init_std * _UNIT)
-        kernels.begin_rows(new_U, slot_U, self.ids.entry, found.row, *rows.arrays, std, self.seed)
+        kernels.begin_rows(*new, *rows.arrays, std, self.seed)
         if "stamp" in rows.place:
             kernels.stamp(found.row, rows.words, rows.width, rows.place["stamp"], step)
         return found
