@@ -1,0 +1,100 @@
+"""Several processes that train one model together: the same loop, each on its share of every batch.
+
+Started by ``torchrun --nproc-per-node N script.py``, which sets RANK and WORLD_SIZE, or by ``under_ray``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from aisle.core.errors import AisleError
+
+
+class Workers:
+    """The processes that train together; a single one unless a process group is given."""
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    def reduce_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Every ``.grad`` becomes its mean over the workers; one that only some workers have counts as 0 in the others, one
+        that none has stays away (an optimiser leaves such a parameter as it is)."""
+        if self.size == 1:
+            return
+        parameters = [p for p in parameters if p.requires_grad]
+        if not parameters:
+            return
+        there = torch.tensor([p.grad is not None for p in parameters], dtype=torch.int32, device=parameters[0].device)
+        dist.all_reduce(there, dist.ReduceOp.MAX)
+        reduced = [p for p, used in zip(parameters, there.tolist(), strict=True) if used]
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in reduced]
+        for parameter, grad in zip(reduced, grads, strict=True):
+            parameter.grad = grad
+        if not grads:
+            return
+        flat = torch.cat([g.reshape(-1) for g in grads])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def mean(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """Each value averaged over the workers; all must bring the same names."""
+        if self.size == 1 or not values:
+            return values
+        names = sorted(values)
+        sums = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        if dist.get_backend() == "nccl":
+            sums = sums.cuda()
+        dist.all_reduce(sums)
+        return dict(zip(names, (sums / self.size).tolist(), strict=True))
+
+    def same_start(self, module: torch.nn.Module) -> None:
+        """Every worker takes rank 0's parameters and buffers."""
+        if self.size > 1:
+            for tensor in [*module.parameters(), *module.buffers()]:
+                dist.broadcast(tensor.data, 0)
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = Workers()
+
+
+@contextmanager
+def workers() -> Iterator[Workers]:
+    """The process group that torchrun's environment describes, NCCL with a GPU and gloo without; alone outside torchrun."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    started_here = not dist.is_initialized()
+    if started_here:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Workers(dist.get_rank(), dist.get_world_size())
+    finally:
+        if started_here:
+            dist.destroy_process_group()
+
+
+def under_ray(work: Callable[[], None], num_workers: int, *, use_gpu: bool = False) -> Any:
+    """Run ``work`` (which enters ``workers()``) on a Ray cluster.  Returns Ray's result.
+
+    Raises AisleError where Ray is not installed.
+    """
+    try:
+        from ray.train import ScalingConfig  # type: ignore[import-not-found]
+        from ray.train.torch import TorchTrainer  # type: ignore[import-not-found]
+    except ImportError:
+        raise AisleError("Ray is not installed; pip install 'ray[train]', or start with torchrun") from None
+    return TorchTrainer(work, scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu)).fit()

@@ -1,0 +1,352 @@
+"""The training loop that every learned method stands on.
+
+    trained = train(module, batches, loss, TrainSettings(lr=1e-3), validate=validate, folder=folder)
+
+Dense parameters learn by AdamW, embedding tables by their own optimiser on the rows they touched.  A run with a folder goes
+on from its last checkpoint: the step after it is the very step that would have followed, because each step's random numbers
+follow from the seed and the step's number.
+
+With a balancer of several stages the loop trains one stage after the other, each from the parameters that were best at the
+end of the one before (``aisle.core.balance``).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aisle.core.balance import Balancer
+from aisle.core.env import Progress, silent
+from aisle.core.errors import SettingError, nearest
+from aisle.core.tables import Tables
+from aisle.training import checkpoint
+from aisle.training.batches import Batches
+from aisle.training.checkpoint import Checkpoint
+from aisle.training.distributed import ALONE, Workers
+from aisle.training.metrics import MetricsLog
+from aisle.training.schedules import rate_factor
+from aisle.training.settings import TrainSettings, wants_bf16
+
+Losses = Mapping[str, Tensor]
+LossFunction = Callable[[nn.Module, Any], Losses | tuple[Losses, Mapping[str, float]]]
+"""(module, batch) -> the losses by task; with figures for the log beside them where there are any."""
+
+
+@dataclass
+class Trained:
+    """What a run did; the module holds the best parameters by validation, or the last ones without one.
+
+    steps        optimiser steps in all
+    best         the validation figures of the best moment of the last stage
+    validations  (step, figures) of every validation
+    """
+
+    steps: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    validations: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+
+def train(
+    module: nn.Module,
+    batches: Batches,
+    loss: LossFunction,
+    settings: TrainSettings,
+    *,
+    tables: Tables | None = None,
+    balancer: Balancer | None = None,
+    shared: Callable[[nn.Module], Sequence[Tensor]] | None = None,
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    folder: Path | None = None,
+    workers: Workers = ALONE,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress = silent,
+    task: str = "train",
+) -> Trained:
+    """Train ``module`` in place.
+
+    loss      (module, batch) -> task -> scalar, the mean over the examples that carry the task's label; or a pair of that and
+              figures for the log
+    tables    the embedding tables inside the module
+    balancer  joins the losses; None adds them up
+    shared    the tensors that several tasks use, for the balancer; all dense parameters when None
+    validate  the module in ``eval`` -> figures, ``settings.watch`` among them
+    folder    of checkpoints and ``metrics.jsonl``; None for neither
+
+    Raises SettingError when validation does not give ``settings.watch``.
+    """
+    with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[] if device == "cpu" else None):
+        home = folder if folder is not None else Path(scratch)
+        run = _Run(module, batches, loss, settings, tables, balancer, shared, validate, workers, seed, device)
+        run.home, run.keeps = home, folder is not None
+        return run.go(progress, task)
+
+
+class _Run:
+    """One call of ``train``: everything that a checkpoint holds, and the steps."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        batches: Batches,
+        loss: LossFunction,
+        settings: TrainSettings,
+        tables: Tables | None,
+        balancer: Balancer | None,
+        shared: Callable[[nn.Module], Sequence[Tensor]] | None,
+        validate: Callable[[nn.Module], Mapping[str, float]] | None,
+        workers: Workers,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.module, self.batches, self.loss, self.settings = module, batches, loss, settings
+        self.tables, self.balancer, self.validate = tables, balancer, validate
+        self.workers, self.seed, self.device = workers, seed, torch.device(device)
+        self.home, self.keeps = Path(), False
+        self.dense = [p for p in module.parameters() if p.requires_grad]
+        self.shared = list(shared(module)) if shared is not None else self.dense
+        self.bf16 = wants_bf16(settings, self.device)
+        self.steps_of_stage = self._planned_steps()
+        self.optimizer = self._optimizer()
+        self.reference: nn.Module | None = None
+        self.step, self.stage, self.stage_step = 0, 0, 0
+        self.stale, self.ended = 0, False
+        self.best_figures: dict[str, float] = {}
+        self.best_tensors: dict[str, Tensor] = {}
+        self.best_tables = ""
+        self.trained = Trained()
+
+    # -- the run -------------------------------------------------------------------------------------------------------
+
+    def go(self, progress: Progress, task: str) -> Trained:
+        self._resume()
+        self.workers.same_start(self.module)
+        log = MetricsLog(self.home if self.keeps and self.workers.rank == 0 else None, self.step)
+        try:
+            while not self.ended:
+                self._train_stage(log, progress, task)
+                self._end_stage()
+            progress(task, self.steps_of_stage, self.steps_of_stage)
+        finally:
+            log.close()
+        self.trained.steps, self.trained.best = self.step, self.best_figures
+        return self.trained
+
+    def _train_stage(self, log: MetricsLog, progress: Progress, task: str) -> None:
+        """Steps until the stage's steps are done or patience ends."""
+        self.module.train()
+        stream = _endless(self.batches)
+        while self.stage_step < self.steps_of_stage and not self._out_of_patience():
+            figures = self._one_step(stream)
+            self.step, self.stage_step = self.step + 1, self.stage_step + 1
+            log.write(self.step, figures)
+            progress(task, self.stage_step, self.steps_of_stage)
+            if self.validate is not None and self._is_validation_due():
+                self._validate(log)
+            if self.keeps and self.settings.save_every and self.step % self.settings.save_every == 0:
+                self._save()
+
+    def _one_step(self, stream: Iterator[Any]) -> dict[str, float]:
+        """One optimiser step over ``accumulation`` batches; returns its figures."""
+        settings, parts = self.settings, self.settings.accumulation
+        factor = rate_factor(self.stage_step, self.steps_of_stage, settings.warmup, settings.schedule)
+        figures: dict[str, float] = {}
+        for part in range(parts):
+            torch.manual_seed((self.seed << 32) + self.step * parts + part)
+            figures = self._backward(next(stream))
+        if parts > 1:
+            for parameter in self.dense:
+                if parameter.grad is not None:
+                    parameter.grad /= parts
+        self.workers.reduce_gradients(self.dense)
+        if settings.clip:
+            norm = nn.utils.clip_grad_norm_([p for p in self.dense if p.grad is not None], settings.clip)
+            figures["grad_norm"] = float(norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.tables is not None:
+            self.tables.step(parts, None if settings.table_lr is None else settings.table_lr * factor)
+        return {**figures, "lr": settings.lr * factor}
+
+    def _backward(self, batch: Any) -> dict[str, float]:
+        """Gradients of one batch into ``.grad`` and the tables."""
+        with self._precision():
+            losses, extra = _with_figures(self.loss(self.module, batch))
+        figures = {**extra, **{f"loss/{name}": float(value.detach()) for name, value in losses.items()}}
+        if self.balancer is None:
+            sum(losses.values(), torch.zeros((), device=self.device)).backward()
+            return figures
+        reference = self._reference_losses(batch) if self.balancer.wants_reference else None
+        noted = self.balancer.step(losses, self.shared, reference, self.workers.mean)
+        return {**figures, **noted}
+
+    def _precision(self) -> Any:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def _reference_losses(self, batch: Any) -> dict[str, float] | None:
+        if self.reference is None:
+            return None
+        with torch.no_grad(), self._precision():
+            losses, _ = _with_figures(self.loss(self.reference, batch))
+            return {name: float(value) for name, value in losses.items()}
+
+    # -- validation and stages -----------------------------------------------------------------------------------------
+
+    def _is_validation_due(self) -> bool:
+        every = self.settings.evaluate_every or max(1, len(self.batches) // self.settings.accumulation)
+        return self.stage_step % every == 0 or self.stage_step == self.steps_of_stage
+
+    def _validate(self, log: MetricsLog) -> None:
+        assert self.validate is not None
+        self.module.eval()
+        with torch.no_grad():
+            figures = dict(self.workers.mean(self.validate(self.module)))
+        self.module.train()
+        watch = self.settings.watch
+        if watch not in figures:
+            raise SettingError(
+                f"validation gives no {watch!r}{nearest(watch, figures)}; set watch to one that it gives"
+            )
+        self.trained.validations.append((self.step, figures))
+        log.write(self.step, {f"validation/{name}": value for name, value in figures.items()})
+        if self._is_better(figures[watch]):
+            self.best_figures, self.stale = figures, 0
+            self._keep_best()
+        else:
+            self.stale += 1
+
+    def _is_better(self, value: float) -> bool:
+        if not self.best_figures:
+            return True
+        best = self.best_figures[self.settings.watch]
+        return value > best if self.settings.better == "higher" else value < best
+
+    def _keep_best(self) -> None:
+        """Remember the present parameters, unless the stage ends here and they are the module's anyway."""
+        self.best_tensors, self.best_tables = {}, ""
+        if self.stage_step < self.steps_of_stage:
+            self.best_tensors = _copy(self.module)
+            if self.tables is not None:
+                self.best_tables = f"best-{self.step:09d}"
+                self.tables.save(self.home / self.best_tables)
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.settings.patience <= self.stale
+
+    def _end_stage(self) -> None:
+        """Back to the best parameters, then another stage or the end."""
+        if self.best_tensors:
+            self.module.load_state_dict(self.best_tensors, strict=False)
+        if self.tables is not None and self.best_tables:
+            self.tables.load(self.home / self.best_tables)
+        levels = self._levels()
+        if self.balancer is None or not self.balancer.advance(levels):
+            self.ended = True
+            return
+        self.stage, self.stage_step, self.stale = self.stage + 1, 0, 0
+        self.best_figures, self.best_tensors, self.best_tables = {}, {}, ""
+        self.optimizer = self._optimizer()
+        if self.balancer.wants_reference:
+            self._keep_reference()
+
+    def _levels(self) -> dict[str, float]:
+        """task -> loss at the stage's end: of the validation where it gives ``loss/<task>``."""
+        prefix = "loss/"
+        return {n.removeprefix(prefix): v for n, v in self.best_figures.items() if n.startswith(prefix)}
+
+    def _keep_reference(self) -> None:
+        self.reference = copy.deepcopy(self.module).eval()
+        for parameter in self.reference.parameters():
+            parameter.requires_grad_(False)
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def _planned_steps(self) -> int:
+        steps = math.ceil(self.settings.epochs * len(self.batches) / self.settings.accumulation)
+        return min(steps, self.settings.max_steps) if self.settings.max_steps else steps
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        decayed = [p for p in self.dense if p.dim() > 1]
+        plain = [p for p in self.dense if p.dim() <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.settings.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW([g for g in groups if g["params"]] or [{"params": []}], lr=self.settings.lr)
+
+    def _save(self) -> None:
+        tensors = {f"module/{n}": t for n, t in _copy(self.module).items()}
+        tensors |= {f"optimizer/{n}": t for n, t in checkpoint.optimizer_tensors(self.optimizer).items()}
+        tensors |= {f"best/{n}": t for n, t in self.best_tensors.items()}
+        if self.reference is not None:
+            tensors |= {f"reference/{n}": t for n, t in _copy(self.reference).items()}
+        values: dict[str, Any] = {
+            "stage": self.stage,
+            "stage_step": self.stage_step,
+            "stale": self.stale,
+            "best": self.best_figures,
+            "best_tables": self.best_tables,
+            "validations": self.trained.validations,
+            "batches": dict(self.batches.state()),
+        }
+        if self.balancer is not None:
+            state = self.balancer.state()
+            tensors |= {f"balancer/{n}": torch.as_tensor(t) for n, t in state.tensors.items()}
+            values["balancer"] = dict(state.values)
+        point = Checkpoint(self.step, tensors, values)
+        checkpoint.save(point, self.home / "checkpoints", self.settings.keep, self.tables, self.workers)
+
+    def _resume(self) -> None:
+        point = checkpoint.latest(self.home / "checkpoints") if self.keeps else None
+        if point is None:
+            return
+        values = point.values
+        self.step, self.stage, self.stage_step = point.step, values["stage"], values["stage_step"]
+        self.stale, self.best_figures = values["stale"], values["best"]
+        self.trained.validations = [(int(step), dict(figures)) for step, figures in values["validations"]]
+        self.batches.load(values["batches"])
+        if part := point.part("reference"):
+            self._keep_reference()
+            assert self.reference is not None
+            self.reference.load_state_dict(part, strict=False)
+        self.module.load_state_dict(point.part("module"), strict=False)
+        self.best_tensors, self.best_tables = point.part("best"), values["best_tables"]
+        checkpoint.load_optimizer(self.optimizer, point.part("optimizer"))
+        if self.tables is not None and point.folder is not None:
+            self.tables.load(point.folder / "tables")
+        if self.balancer is not None:
+            from aisle.core.method import State
+
+            tensors = {name: tensor.numpy() for name, tensor in point.part("balancer").items()}
+            self.balancer.load(State(tensors, values["balancer"]))
+
+
+def _with_figures(result: Losses | tuple[Losses, Mapping[str, float]]) -> tuple[Losses, Mapping[str, float]]:
+    return result if isinstance(result, tuple) else (result, {})
+
+
+def _endless(batches: Batches) -> Iterator[Any]:
+    """Epoch after epoch."""
+    empty = 0
+    while empty < 2:  # one epoch may be over already when a run goes on from its end
+        empty += 1
+        for batch in batches:
+            empty = 0
+            yield batch
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    """The module's own parameters and buffers; tables save themselves."""
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor.detach().clone() for name, tensor in named}
