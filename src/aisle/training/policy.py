@@ -93,7 +93,12 @@ class TextRollout:
 
 
 def sample_freely(
-    module: Backbone, index_Q: Array, prompts: Sequence[Array], group: int, sampling: Sampling, generator: torch.Generator
+    module: Backbone,
+    index_Q: Array,
+    prompts: Sequence[Array],
+    group: int,
+    sampling: Sampling,
+    generator: torch.Generator,
 ) -> TextRollout:
     """The usual ``sample``: G answers to each prompt as it stands."""
     answers: Answers = module.sample(prompts, group, sampling, generator=generator)
@@ -175,7 +180,9 @@ class GroupLoss:
     temperature: float = 1.0
     reference: Backbone | None = None
 
-    def __call__(self, module: Backbone, rollout: TextRollout, advantage: Tensor) -> tuple[Mapping[str, Tensor], Figures]:
+    def __call__(
+        self, module: Backbone, rollout: TextRollout, advantage: Tensor
+    ) -> tuple[Mapping[str, Tensor], Figures]:
         packed = rollout.packed(module.device)
         is_token_SR = packed.is_token
         logp_SR = module.logp(packed, self.temperature)

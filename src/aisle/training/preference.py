@@ -71,7 +71,10 @@ class PreferenceBatch:
 
 
 def batch_of(
-    preferences: Preferences, reference: Backbone | None = None, device: torch.device | str = "cpu", row_tokens: int = 512
+    preferences: Preferences,
+    reference: Backbone | None = None,
+    device: torch.device | str = "cpu",
+    row_tokens: int = 512,
 ) -> PreferenceBatch:
     groups = [[*c, *r] for c, r in zip(preferences.chosen, preferences.rejected, strict=True)]
     packed = pack(preferences.prompts, groups, row_tokens=row_tokens).to(device)

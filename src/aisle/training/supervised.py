@@ -36,7 +36,9 @@ class Examples:
     def __post_init__(self) -> None:
         sizes = {len(self.prompts), len(self.answers), len(self.weights if self.weights is not None else self.answers)}
         if len(sizes) > 1:
-            raise ContractError(f"{len(self.prompts)} prompts, {len(self.answers)} answers and their weights; give one of each")
+            raise ContractError(
+                f"{len(self.prompts)} prompts, {len(self.answers)} answers and their weights; give one of each"
+            )
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -60,6 +60,22 @@ class Answers:
         return [token[s, :n] for s, n in enumerate(self.counts.tolist())]
 
 
+class Decoding(ABC):
+    """Answers in the making: S = Q G of them, each knowing its prompt and its own tokens so far."""
+
+    @abstractmethod
+    def first(self) -> Tensor:
+        """float32[Q, V]: scores of the first token of each prompt's answers."""
+
+    @abstractmethod
+    def next(self, token_S: Tensor) -> Tensor:
+        """float32[S, V]: scores of the token after this one."""
+
+    @abstractmethod
+    def keep(self, row_S: Tensor) -> None:
+        """Go on with these answers in the place of all (beams); a row stays with its prompt."""
+
+
 class Backbone(nn.Module, ABC):
     """A causal language model.  ``end_id`` closes an answer."""
 
@@ -80,6 +96,9 @@ class Backbone(nn.Module, ABC):
         """float[N, V]: scores of the next token."""
 
     @abstractmethod
+    def decoding(self, prompts: Sequence[Array], group: int, max_new: int) -> Decoding:
+        """Ready for G answers to each prompt: a prompt is computed once and its cache shared by the group."""
+
     def sample(
         self,
         prompts: Sequence[Array],
@@ -89,7 +108,20 @@ class Backbone(nn.Module, ABC):
         generator: torch.Generator | None = None,
         constraint: Constraint | None = None,
     ) -> Answers:
-        """G answers to each prompt; a prompt is computed once and its cache shared by the group."""
+        """G answers to each prompt, drawn from the tempered distribution."""
+        with torch.inference_mode():
+            answers = _sample(self, prompts, group, sampling, generator, constraint)
+        # What was made in inference mode cannot be saved for a backward; a copy can.
+        return Answers(answers.token.clone(), answers.counts.clone(), answers.logp.clone())
+
+    def beams(
+        self, prompts: Sequence[Array], width: int, max_new: int, *, constraint: Constraint | None = None
+    ) -> tuple[Answers, Tensor]:
+        """The ``width`` likeliest answers of a beam search to each prompt, the likeliest first, and their log-probabilities
+        float32[Q, G] in all."""
+        with torch.inference_mode():
+            answers, total_QG = _beams(self, prompts, width, max_new, constraint)
+        return Answers(answers.token.clone(), answers.counts.clone(), answers.logp.clone()), total_QG.clone()
 
     def logp(self, packed: Packed, temperature: float = 1.0) -> Tensor:
         """float32[S, R]: log-probability of each branch token, 0 beyond a branch's end (``packed.is_token``)."""
@@ -108,7 +140,9 @@ class Backbone(nn.Module, ABC):
         row_S, place_S = packed.last
         return self.logits(self.hidden(packed)[row_S, place_S]).float()
 
-    def label_probabilities(self, prefixes: Sequence[Array], suffixes: Sequence[Sequence[Array]], labels: Array) -> Tensor:
+    def label_probabilities(
+        self, prefixes: Sequence[Array], suffixes: Sequence[Sequence[Array]], labels: Array
+    ) -> Tensor:
         """float32[S, C]: the chances of C label tokens as the answer's first token, without generating one.
 
         A prefix (instructions and query) is computed once for all its suffixes (items).
@@ -141,3 +175,72 @@ def draw(
         drawn_S1 = torch.rand(len(sum_SV), 1, generator=generator, device=sum_SV.device).clamp_max_(1 - 2.0**-20)
         token_S = torch.searchsorted(sum_SV, drawn_S1 * sum_SV[:, -1:], right=True).squeeze(1)
     return token_S, logp_SV.gather(1, token_S[:, None]).squeeze(1)
+
+
+def _sample(
+    model: Backbone,
+    prompts: Sequence[Array],
+    group: int,
+    sampling: Sampling,
+    generator: torch.Generator | None,
+    constraint: Constraint | None,
+) -> Answers:
+    decoding = model.decoding(prompts, group, sampling.max_new)
+    logits_SV = decoding.first().repeat_interleave(group, 0)
+    token_SR, logp_SR = _blank(model, len(logits_SV), sampling.max_new)
+    going_S = torch.ones(len(token_SR), dtype=torch.bool, device=token_SR.device)
+    counts_S = torch.zeros(len(token_SR), dtype=torch.int64, device=token_SR.device)
+    for step in range(sampling.max_new):
+        allowed_SV = None if constraint is None else constraint(token_SR[:, :step])
+        drawn_S, logp_S = draw(logits_SV, sampling, generator, allowed_SV)
+        token_SR[:, step] = torch.where(going_S, drawn_S, model.end_id)
+        logp_SR[:, step] = torch.where(going_S, logp_S, 0.0)
+        counts_S += going_S
+        going_S &= drawn_S != model.end_id
+        if step + 1 == sampling.max_new or not bool(going_S.any()):
+            break
+        logits_SV = decoding.next(token_SR[:, step])
+    longest = int(counts_S.max()) if len(counts_S) else 0
+    return Answers(token_SR[:, :longest], counts_S, logp_SR[:, :longest])
+
+
+def _beams(
+    model: Backbone, prompts: Sequence[Array], width: int, max_new: int, constraint: Constraint | None
+) -> tuple[Answers, Tensor]:
+    """All beams of a prompt start as one: the others enter with no chance and are replaced at the first step."""
+    num_prompts, vocabulary = len(prompts), model.vocab_size
+    decoding = model.decoding(prompts, width, max_new)
+    logits_SV = decoding.first().repeat_interleave(width, 0)
+    token_SR, logp_SR = _blank(model, num_prompts * width, max_new)
+    total_QG = torch.full((num_prompts, width), -torch.inf, device=token_SR.device)
+    total_QG[:, 0] = 0.0
+    ended_S = torch.zeros(num_prompts * width, dtype=torch.bool, device=token_SR.device)
+    counts_S = torch.zeros(num_prompts * width, dtype=torch.int64, device=token_SR.device)
+    base_Q1 = torch.arange(num_prompts, device=token_SR.device)[:, None] * width
+    for step in range(max_new):
+        if constraint is not None:
+            logits_SV = logits_SV.masked_fill(~constraint(token_SR[:, :step]), -torch.inf)
+        step_logp_SV = logits_SV.log_softmax(1)
+        # An answer that has ended goes on as itself only, at no further cost.
+        step_logp_SV[ended_S] = -torch.inf
+        step_logp_SV[ended_S, model.end_id] = 0.0
+        score_QN = (total_QG.reshape(-1, 1) + step_logp_SV).view(num_prompts, -1)
+        total_QG, choice_QG = score_QN.topk(width, 1)
+        row_S = (base_Q1 + choice_QG // vocabulary).view(-1)
+        drawn_S = (choice_QG % vocabulary).view(-1)
+        token_SR, logp_SR, counts_S, was_over_S = token_SR[row_S], logp_SR[row_S], counts_S[row_S], ended_S[row_S]
+        token_SR[:, step] = drawn_S
+        logp_SR[:, step] = step_logp_SV[row_S, drawn_S]
+        counts_S = counts_S + ~was_over_S
+        ended_S = was_over_S | (drawn_S == model.end_id)
+        if step + 1 == max_new or bool(ended_S.all()):
+            break
+        decoding.keep(row_S)
+        logits_SV = decoding.next(drawn_S)
+    longest = int(counts_S.max()) if len(counts_S) else 0
+    return Answers(token_SR[:, :longest], counts_S, logp_SR[:, :longest]), total_QG
+
+
+def _blank(model: Backbone, rows: int, max_new: int) -> tuple[Tensor, Tensor]:
+    token_SR = torch.full((rows, max_new), model.end_id, dtype=torch.int64, device=model.device)
+    return token_SR, torch.zeros(rows, max_new, device=model.device)

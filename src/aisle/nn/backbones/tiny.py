@@ -21,7 +21,7 @@ from torch.nn import functional
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.method import Settings
-from aisle.nn.backbones.backbone import Answers, Backbone, Constraint, Sampling, draw
+from aisle.nn.backbones.backbone import Backbone, Decoding
 from aisle.nn.backbones.packed import Packed
 
 ROPE_BASE = 10_000.0
@@ -82,10 +82,14 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(width, 2 * shape.hidden, bias=False)
         self.down = nn.Linear(shape.hidden, width, bias=False)
 
-    def forward(self, x_BTD: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, x_BTD: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``mask`` bool[B, 1, T, T], None for plainly causal.  Also returns this block's keys and values [B, K, T, E]."""
         q, k, v = self.heads(x_BTD, turn)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+        )
         return self.after(x_BTD, mixed.transpose(1, 2).flatten(2)), (k, v)
 
     def next(self, x_S1D: Tensor, turn: tuple[Tensor, Tensor], cache: Cache, layer: int) -> Tensor:
@@ -146,48 +150,7 @@ class Tiny(Backbone):
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "vocab_size": self.vocab_size, "end_id": self.end_id}
 
-    def sample(
-        self,
-        prompts: Sequence[Array],
-        group: int,
-        sampling: Sampling,
-        *,
-        generator: torch.Generator | None = None,
-        constraint: Constraint | None = None,
-    ) -> Answers:
-        with torch.inference_mode():
-            return self._sample(prompts, group, sampling, generator, constraint)
-
-    def _sample(
-        self,
-        prompts: Sequence[Array],
-        group: int,
-        sampling: Sampling,
-        generator: torch.Generator | None,
-        constraint: Constraint | None,
-    ) -> Answers:
-        cache, hidden_QD, length_Q = self._prefill(prompts, group, sampling.max_new)
-        length_S, logits_SV = length_Q.repeat_interleave(group), self.logits(hidden_QD).float().repeat_interleave(group, 0)
-        shape = (len(length_S), sampling.max_new)
-        token_SR = torch.full(shape, self.end_id, dtype=torch.int64, device=self.device)
-        logp_SR = torch.zeros(shape, device=self.device)
-        going_S = torch.ones(len(length_S), dtype=torch.bool, device=self.device)
-        counts_S = torch.zeros(len(length_S), dtype=torch.int64, device=self.device)
-        for step in range(sampling.max_new):
-            allowed_SV = None if constraint is None else constraint(token_SR[:, :step])
-            drawn_S, logp_S = draw(logits_SV, sampling, generator, allowed_SV)
-            token_SR[:, step] = torch.where(going_S, drawn_S, self.end_id)
-            logp_SR[:, step] = torch.where(going_S, logp_S, 0.0)
-            counts_S += going_S
-            going_S &= drawn_S != self.end_id
-            if step + 1 == sampling.max_new or not bool(going_S.any()):
-                break
-            logits_SV = self._next_logits(token_SR[:, step], length_S + step, cache)
-        longest = int(counts_S.max()) if len(counts_S) else 0
-        return Answers(token_SR[:, :longest], counts_S, logp_SR[:, :longest])
-
-    def _prefill(self, prompts: Sequence[Array], group: int, max_new: int) -> tuple[Cache, Tensor, Tensor]:
-        """The prompts' cache, each prompt's last output [Q, D], and its number of tokens [Q]."""
+    def decoding(self, prompts: Sequence[Array], group: int, max_new: int) -> TinyDecoding:
         length_Q = torch.tensor([len(p) for p in prompts], device=self.device)
         token_QP = torch.zeros(len(prompts), int(length_Q.max()), dtype=torch.int64)
         for q, prompt in enumerate(prompts):
@@ -195,16 +158,9 @@ class Tiny(Backbone):
         place_P = torch.arange(token_QP.shape[1], device=self.device)
         # Prompts are filled up behind their last token, where a causal mask keeps the filling out of sight.
         hidden_QPD, kept = self._run(token_QP.to(self.device), place_P.expand_as(token_QP), None)
+        last_QD = hidden_QPD[torch.arange(len(prompts), device=self.device), length_Q - 1]
         cache = Cache(kept, place_P < length_Q[:, None], group, max_new)
-        return cache, hidden_QPD[torch.arange(len(prompts), device=self.device), length_Q - 1], length_Q
-
-    def _next_logits(self, token_S: Tensor, position_S: Tensor, cache: Cache) -> Tensor:
-        x_S1D = self.tokens(token_S)[:, None]
-        turn = _turn(position_S[:, None], self.shape.head_dim)
-        for layer, block in enumerate(self.blocks):
-            x_S1D = block.next(x_S1D, turn, cache, layer)
-        cache.length += 1
-        return self.logits(self.norm(x_S1D[:, 0])).float()
+        return TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group))
 
     def _run(
         self, token_BT: Tensor, position_BT: Tensor, mask: Tensor | None
@@ -216,6 +172,26 @@ class Tiny(Backbone):
             x_BTD, pair = block(x_BTD, turn, mask)
             kept.append(pair)
         return self.norm(x_BTD), kept
+
+
+class TinyDecoding(Decoding):
+    def __init__(self, model: Tiny, cache: Cache, last_QD: Tensor, length_S: Tensor) -> None:
+        self.model, self.cache, self.last_QD, self.length_S = model, cache, last_QD, length_S
+
+    def first(self) -> Tensor:
+        return self.model.logits(self.last_QD).float()
+
+    def next(self, token_S: Tensor) -> Tensor:
+        model, cache = self.model, self.cache
+        x_S1D = model.tokens(token_S)[:, None]
+        turn = _turn((self.length_S + cache.length)[:, None], model.shape.head_dim)
+        for layer, block in enumerate(model.blocks):
+            x_S1D = block.next(x_S1D, turn, cache, layer)
+        cache.length += 1
+        return model.logits(model.norm(x_S1D[:, 0])).float()
+
+    def keep(self, row_S: Tensor) -> None:
+        self.cache.answers = [(k[row_S], v[row_S]) for k, v in self.cache.answers]
 
 
 def _turn(position_BT: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
@@ -231,9 +207,7 @@ def _turned(x_BTHE: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return x_BTHE * turn[0] + torch.cat([-high, low], -1) * turn[1]
 
 
-def _attend_next(
-    q_SHE: Tensor, prompt: tuple[Tensor, Tensor], answers: tuple[Tensor, Tensor], cache: Cache
-) -> Tensor:
+def _attend_next(q_SHE: Tensor, prompt: tuple[Tensor, Tensor], answers: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
     """[S, H E]: each answer's newest token looks at its prompt and at its own tokens so far, this one included."""
     s, h, e = q_SHE.shape
     num_prompts, kv = prompt[0].shape[:2]
@@ -247,6 +221,8 @@ def _attend_next(
     to_own = to_own.view(num_prompts, cache.group, kv, h // kv, own).transpose(1, 2).reshape(num_prompts, kv, -1, own)
     weight = torch.cat([to_prompt, to_own], -1).softmax(-1).to(q_SHE.dtype)
     from_prompt, from_own = weight.split([to_prompt.shape[-1], own], -1)
-    mixed = (from_prompt @ prompt[1]).view(num_prompts, kv, cache.group, h // kv, e).transpose(1, 2).reshape(s, kv, -1, e)
+    mixed = (
+        (from_prompt @ prompt[1]).view(num_prompts, kv, cache.group, h // kv, e).transpose(1, 2).reshape(s, kv, -1, e)
+    )
     from_own = from_own.view(num_prompts, kv, cache.group, h // kv, own).transpose(1, 2).reshape(s, kv, -1, own)
     return (mixed + from_own @ values).reshape(s, h * e)

@@ -39,7 +39,9 @@ class Words:
         special = [END, UNKNOWN, *marks]
         least = len(special) + (0 if kind == "words" else 256)
         if size < least:
-            raise SettingError(f"a vocabulary of {size} cannot hold {len(marks)} marks and the letters; ask for {least} or more")
+            raise SettingError(
+                f"a vocabulary of {size} cannot hold {len(marks)} marks and the letters; ask for {least} or more"
+            )
         normal, pre, models, trainers = (
             getattr(tokenizers, name) for name in ("normalizers", "pre_tokenizers", "models", "trainers")
         )
@@ -49,7 +51,9 @@ class Words:
             trainer = trainers.WordLevelTrainer(vocab_size=size, special_tokens=special, show_progress=False)
         else:
             tokenizer = tokenizers.Tokenizer(models.BPE(byte_fallback=False))
-            tokenizer.pre_tokenizer = pre.Sequence([pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=True)])
+            tokenizer.pre_tokenizer = pre.Sequence(
+                [pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=True)]
+            )
             tokenizer.decoder = tokenizers.decoders.ByteLevel()
             trainer = trainers.BpeTrainer(
                 vocab_size=size,
@@ -79,7 +83,9 @@ class Words:
         """Raises SettingError when the vocabulary lacks it."""
         found = self._tokenizer.token_to_id(token)
         if found is None:
-            raise SettingError(f"the vocabulary has no token {token!r}; give it as a mark when the vocabulary is learned")
+            raise SettingError(
+                f"the vocabulary has no token {token!r}; give it as a mark when the vocabulary is learned"
+            )
         return int(found)
 
     def ids(self, tokens: Sequence[str]) -> Array:
