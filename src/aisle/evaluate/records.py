@@ -6,6 +6,7 @@ One file each, ``benchmarks/<folder>/<name>.toml``:
     command = ["aisle", "evaluate", "--data", "esci:esci-us-150", "--plan", "hybrid", ..., "--json"]
     data = ["esci:esci-us-150"]     # absent: SKIPPED
     needs = ["torch"]               # libraries; absent: SKIPPED
+    peers = ["seismic"]             # other systems in environments of their own; absent: SKIPPED
     seeds = [0, 1, 2]               # the command runs once a seed, with --seed N
     minutes = 2.0                   # on 2 processors
     gpu = false
@@ -103,6 +104,7 @@ class Record(Settings):
     prepare: tuple[tuple[str, ...], ...] = ()
     data: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     minutes: float = Field(gt=0, le=LONGEST_MINUTES)
     gpu: bool = False

@@ -48,6 +48,11 @@ class Run:
     scores: Mapping[tuple[str, str], Mapping[tuple[str, str], float]]
 
 
+def peer_variable(peer: str) -> str:
+    """The environment variable that names the Python of a peer's own environment."""
+    return f"AISLE_PEER_{peer.upper().replace('-', '_')}"
+
+
 def why_skipped(record: Record) -> str | None:
     """What the record needs and this machine lacks; None when it can run."""
     for place in record.data:
@@ -58,6 +63,9 @@ def why_skipped(record: Record) -> str | None:
     for library in record.needs:
         if find_spec(library) is None:
             return f"the library {library!r} is not installed"
+    for peer in record.peers:
+        if not Path(os.environ.get(peer_variable(peer), "")).is_file():
+            return f"{peer_variable(peer)} names no Python; make one from benchmarks/peers/{peer}.txt"
     if record.gpu and not _has_gpu():
         return "it needs a GPU"
     return None

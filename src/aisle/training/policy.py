@@ -110,19 +110,18 @@ def sample_freely(
 # -- losses ------------------------------------------------------------------------------------------------------------
 
 
-def clipped(
-    logp_SR: Tensor, old_SR: Tensor, advantage_SR: Tensor, *, low: float = 0.2, high: float = 0.2, by: Literal["token", "sequence"] = "token",
-    is_token_SR: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """float[S, R]: - min(rho A, clip(rho, 1 - low, 1 + high) A), rho = pi / pi_old of the token, or for ``sequence`` the
-    exponential of the mean log ratio over the answer, the same for all its tokens (GSPO, arXiv:2507.18071)."""
+def ratio(logp_SR: Tensor, old_SR: Tensor, is_token_SR: Tensor, by: Literal["token", "sequence"] = "token") -> Tensor:
+    """float[S, R]: pi / pi_old of each token, or for ``sequence`` the exponential of the answer's mean log ratio, the same for
+    all its tokens (GSPO, arXiv:2507.18071)."""
     log_ratio_SR = logp_SR - old_SR
     if by == "sequence":
-        if is_token_SR is None:
-            raise ContractError("a ratio by sequence averages over the answer's tokens; pass is_token_SR")
         mean_S1 = (log_ratio_SR * is_token_SR).sum(1, keepdim=True) / is_token_SR.sum(1, keepdim=True).clamp(min=1)
         log_ratio_SR = mean_S1.expand_as(log_ratio_SR)
-    ratio_SR = log_ratio_SR.exp()
+    return log_ratio_SR.exp()
+
+
+def clipped(ratio_SR: Tensor, advantage_SR: Tensor, *, low: float = 0.2, high: float = 0.2) -> Tensor:
+    """float[S, R]: - min(rho A, clip(rho, 1 - low, 1 + high) A)."""
     return -torch.minimum(ratio_SR * advantage_SR, ratio_SR.clamp(1 - low, 1 + high) * advantage_SR)
 
 
@@ -170,6 +169,7 @@ class GroupLoss:
     per        ``answer`` or ``token``: how the mean is taken
     by         whose ratio is clipped: each ``token``'s or the whole ``sequence``'s
     reference  the frozen model that KL is measured from; None for no KL
+    corrected  weight the KL of each token by its ratio, since the token was drawn from the older policy (arXiv:2512.02556)
     """
 
     low: float = 0.2
@@ -179,6 +179,7 @@ class GroupLoss:
     by: Literal["token", "sequence"] = "token"
     temperature: float = 1.0
     reference: Backbone | None = None
+    corrected: bool = False
 
     def __call__(
         self, module: Backbone, rollout: TextRollout, advantage: Tensor
@@ -188,16 +189,16 @@ class GroupLoss:
         logp_SR = module.logp(packed, self.temperature)
         advantage_SR = advantage if advantage.shape == logp_SR.shape else spread_over_tokens(advantage, is_token_SR)
         old_SR = rollout.old_logp[:, : logp_SR.shape[1]]
-        value_SR = clipped(
-            logp_SR, old_SR, advantage_SR, low=self.low, high=self.high, by=self.by, is_token_SR=is_token_SR
-        )
+        ratio_SR = ratio(logp_SR, old_SR, is_token_SR, self.by)
+        value_SR = clipped(ratio_SR, advantage_SR, low=self.low, high=self.high)
         mean = mean_over_answers if self.per == "answer" else mean_over_tokens
         losses = {"policy": mean(value_SR, is_token_SR)}
         figures = monitors(logp_SR, old_SR, is_token_SR)
         if self.reference is not None and self.kl:
             with torch.no_grad():
                 reference_SR = self.reference.logp(packed, self.temperature)
-            divergence = mean(k3(logp_SR, reference_SR), is_token_SR)
+            divergence_SR = k3(logp_SR, reference_SR)
+            divergence = mean(divergence_SR * ratio_SR if self.corrected else divergence_SR, is_token_SR)
             losses["kl"] = self.kl * divergence
             figures["kl"] = float(divergence.detach())
         return losses, figures

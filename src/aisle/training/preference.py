@@ -8,7 +8,7 @@ Legend: Q prompts, P preferred answers a prompt, J rejected ones, S answers in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -133,8 +133,13 @@ def pairwise(chosen_N: Tensor, rejected_N: Tensor, *, smoothing: float = 0.0, ma
 
 
 def listwise(
-    chosen_N: Tensor, rejected_NJ: Tensor, there_NJ: Tensor, *, mode: Literal["hardest", "easiest"] = "hardest", centred: bool = False
-) -> Tensor:  # fmt: skip
+    chosen_N: Tensor,
+    rejected_NJ: Tensor,
+    there_NJ: Tensor,
+    *,
+    mode: Literal["hardest", "easiest"] = "hardest",
+    centred: bool = False,
+) -> Tensor:
     """float[N]: one preferred answer against all rejected ones.
 
     ``hardest``   - log sigmoid(- log sum_j exp(r_j - r+)): S-DPO (arXiv:2406.09215), led by the likeliest rejected answer
@@ -206,7 +211,7 @@ def as_lists(value_S: Tensor, prompt_S: Tensor, preferred_S: Tensor) -> tuple[Te
     other_NS = (prompt_S[chosen][:, None] == prompt_S[None, :]) & ~preferred_S[None, :]
     most = int(other_NS.sum(1).max())
     # Present ones first, in their order: a stable sort by absence.
-    place_NJ = (~other_NS).long().argsort(1, stable=True)[:, :most]
+    place_NJ = torch.sort((~other_NS).long(), dim=1, stable=True).indices[:, :most]
     return value_S[chosen], value_S[place_NJ], other_NS.gather(1, place_NJ)
 
 
@@ -215,7 +220,3 @@ def common_prefix(one: Array, other: Array) -> int:
     length = min(len(one), len(other))
     differs = np.flatnonzero(one[:length] != other[:length])
     return int(differs[0]) if len(differs) else length
-
-
-WeightOf = Callable[[PreferenceBatch], Tensor]
-"""float32[S, R]: how much each answer token counts; what a method with token weights brings."""
