@@ -11,7 +11,7 @@ from aisle.core.errors import ContractError, SettingError, StateError
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Backbone, Sampling, draw
 from aisle.nn.backbones.packed import pack
-from aisle.nn.backbones.tiny import Tiny, TinyShape
+from aisle.nn.backbones.tiny import Tiny, TinyShape, qwen3_weights
 
 V, END = 60, 1
 SHAPE = TinyShape(width=32, layers=2, heads=4, key_heads=2, head_dim=8, hidden=48)
@@ -39,20 +39,7 @@ def hf_of(model: Tiny) -> Backbone:
         rms_norm_eps=1e-6, tie_word_embeddings=True, eos_token_id=END, pad_token_id=0,
     )  # fmt: skip
     qwen = transformers.Qwen3ForCausalLM(config).eval()
-    weights = {"model.embed_tokens.weight": model.tokens.weight, "lm_head.weight": model.tokens.weight}
-    weights["model.norm.weight"] = model.norm.weight
-    for i, block in enumerate(model.blocks):
-        inner, kv = shape.heads * shape.head_dim, shape.key_heads * shape.head_dim
-        query, key, value = block.qkv.weight.split([inner, kv, kv])
-        gate, up = block.gate_up.weight.chunk(2)
-        named = {
-            "self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": value, "self_attn.o_proj": block.out.weight,
-            "self_attn.q_norm": block.query_norm.weight, "self_attn.k_norm": block.key_norm.weight,
-            "input_layernorm": block.attention_norm.weight, "post_attention_layernorm": block.forward_norm.weight,
-            "mlp.gate_proj": gate, "mlp.up_proj": up, "mlp.down_proj": block.down.weight,
-        }  # fmt: skip
-        weights |= {f"model.layers.{i}.{name}.weight": tensor for name, tensor in named.items()}
-    qwen.load_state_dict({name: tensor.detach().clone() for name, tensor in weights.items()}, strict=True)
+    qwen.load_state_dict(qwen3_weights(model), strict=True)
     return Hf(HfShape(name="here", dtype="float32"), qwen, END)
 
 

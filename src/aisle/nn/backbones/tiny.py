@@ -174,6 +174,35 @@ class Tiny(Backbone):
         return self.norm(x_BTD), kept
 
 
+def qwen3_weights(model: Tiny) -> dict[str, Tensor]:
+    """The same weights under the names of ``transformers``' Qwen3ForCausalLM, to carry a trained model elsewhere."""
+    shape = model.shape
+    inner, kv = shape.heads * shape.head_dim, shape.key_heads * shape.head_dim
+    weights = {
+        "model.embed_tokens": model.tokens.weight,
+        "lm_head": model.tokens.weight,
+        "model.norm": model.norm.weight,
+    }
+    for layer, block in enumerate(model.blocks):
+        query, key, value = block.qkv.weight.split([inner, kv, kv])
+        gate, up = block.gate_up.weight.chunk(2)
+        parts = {
+            "self_attn.q_proj": query,
+            "self_attn.k_proj": key,
+            "self_attn.v_proj": value,
+            "self_attn.o_proj": block.out.weight,
+            "self_attn.q_norm": block.query_norm.weight,
+            "self_attn.k_norm": block.key_norm.weight,
+            "input_layernorm": block.attention_norm.weight,
+            "post_attention_layernorm": block.forward_norm.weight,
+            "mlp.gate_proj": gate,
+            "mlp.up_proj": up,
+            "mlp.down_proj": block.down.weight,
+        }
+        weights |= {f"model.layers.{layer}.{name}": tensor for name, tensor in parts.items()}
+    return {f"{name}.weight": tensor.detach().clone() for name, tensor in weights.items()}
+
+
 class TinyDecoding(Decoding):
     def __init__(self, model: Tiny, cache: Cache, last_QD: Tensor, length_S: Tensor) -> None:
         self.model, self.cache, self.last_QD, self.length_S = model, cache, last_QD, length_S
