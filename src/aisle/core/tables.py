@@ -68,6 +68,8 @@ class Embedding(Settings):
     trainable  False: vectors are read and not learned
     admit      ``all``: an id enters when met in training; ``read_only``: never, unknown ids are 0
     min_count  an id enters when it has been met this often (1: at once); before, its vector is 0
+    keep_steps an id that was not met for more steps than this leaves; None: none leaves
+    max_rows   most ids the table keeps: the longest unmet leave; None: no limit
     reduce     how occurrences of an id join: ``worker`` their sum over the number of processes, as data-parallel dense
                gradients do; ``id`` their mean
     dtype      of the stored vector; moments are float32 always
@@ -81,6 +83,8 @@ class Embedding(Settings):
     trainable: bool = True
     admit: Literal["all", "read_only"] = "all"
     min_count: int = Field(1, ge=1)
+    keep_steps: int | None = Field(None, ge=1)
+    max_rows: int | None = Field(None, ge=1)
     reduce: Literal["worker", "id"] = "worker"
     dtype: Literal["float32", "bfloat16"] = "float32"
 
