@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -17,21 +16,16 @@ import pytest
 from aisle.core.errors import AisleError, SettingError
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
-from aisle.simulate.annotator import CONFUSION, annotate, confusion
+from aisle.simulate.annotator import annotate
 from aisle.simulate.catalogue import catalogue, shown
+from aisle.simulate.grades import GAINS
 from aisle.simulate.lexical import Bm25, best
-from aisle.simulate.queries import plural, queries
-from aisle.simulate.sellers import misspelt
-from aisle.simulate.taxonomy import CODE, KINDS, LEAVES
-from aisle.simulate.truth import Intent, Want
+from aisle.simulate.taxonomy import KINDS, LEAVES
 from aisle.simulate.world import World, digest, simulate
 
-GAIN = np.array([0.0, 1.0, 3.0, 7.0])
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    return World.make(2500, 0)
+FROZEN = "default@2-?"
+"""The default world of 300 items and seed 0.  A change of the catalogue or of a default knob changes it; whoever means that
+raises ``world.RULES`` and writes the new name here, since figures of records hold for the world that they name."""
 
 
 def ndcg_of_kinds(world: World, n: int = 300) -> dict[str, float]:
@@ -39,7 +33,7 @@ def ndcg_of_kinds(world: World, n: int = 300) -> dict[str, float]:
     discount = 1 / np.log2(np.arange(2, 12))
     values: dict[str, list[float]] = {}
     for query in world.queries(n):
-        gain = GAIN[world.grades(query)]
+        gain = np.array([0.0, *GAINS.values()])[world.grades(query)]
         found = gain[world.bm25.top(query.text, 10)]
         ideal = np.sort(gain)[::-1][:10]
         values.setdefault(query.kind, []).append(float(found @ discount[: len(found)] / (ideal @ discount)))
@@ -109,76 +103,14 @@ def test_same_seed_gives_the_same_bytes_in_another_process() -> None:
     assert len({first.split()[0], World.make(400, 6).version, World.make(400, 5, noise=0.5).version}) == 3
 
 
-def test_every_query_has_an_answer_and_most_items_are_none(world: World) -> None:
-    asked = world.queries(300)
-    assert len({q.text for q in asked}) == 300
-    assert {"head", "brand", "attribute", "tail", "synonym", "misspelling", "price", "use"} == {q.kind for q in asked}
-    for query in asked:
-        grade = world.grades(query)
-        assert grade.max() == 3
-        assert (grade == 0).mean() > 0.75
-    assert [q.text for q in world.queries(50)] == [q.text for q in asked[:50]]
-
-
-def test_rule_table_by_hand(world: World) -> None:
-    truth = world.truth
-    dress = next(n for n, leaf in enumerate(LEAVES) if leaf.shelf == "Dresses")
-    jacket = next(n for n, leaf in enumerate(LEAVES) if leaf.shelf == "Jackets")
-    row = int(np.flatnonzero(truth.leaf == dress)[0])
-    brand = truth.brands[truth.brand[row]]
-    other = next(b for b in truth.brands if b != brand)
-    cheap, dear = float(truth.price_cents[row]), float(truth.price_cents[row]) / 1.2
-    wrong, near, low = Want("brand", other), Want("price_cents", number=dear), Want("price_cents", number=dear / 2)
-
-    def grade(leaf: int, *wants: Want) -> int:
-        return int(truth.grades(Intent(leaf, wants), np.array([row]))[0])
-
-    assert grade(dress) == grade(dress, Want("brand", brand), Want("price_cents", number=cheap)) == 3
-    assert grade(dress, wrong) == grade(dress, near) == grade(dress, near, near) == 2
-    assert grade(dress, wrong, low) == grade(dress, wrong, near) == 1
-    assert grade(jacket) == 1
-    assert grade(0) == 0
-
-
-def test_a_shade_counts_for_its_family(world: World) -> None:
-    truth = world.truth
-    navy = np.flatnonzero(truth.texts["colour"] == CODE["navy"])
-    assert len(navy)
-    blue, sky = Want("colour", "blue", "blue"), Want("colour", "sky blue", "blue")
-    assert (truth.missed(blue, navy) == 0).all()
-    assert (truth.missed(sky, navy) == 0.5).all()
-    assert (truth.missed(Want("colour", "red", "red"), navy) == 1).all()
-
-
 def test_bm25_does_not_solve_the_world_and_the_gap_is_why(world: World) -> None:
     values = ndcg_of_kinds(world)
-    assert 0.55 < values["all"] < 0.80
+    assert 0.45 < values["all"] < 0.75
     plain = np.mean([values[k] for k in ("head", "brand", "attribute", "tail")])
     assert max(values[k] for k in ("synonym", "misspelling", "use")) < plain - 0.08
     closed = ndcg_of_kinds(World.make(2500, 0, gap=0.0))
     assert closed["all"] > values["all"] + 0.08
     assert closed["synonym"] > values["synonym"] + 0.3
-
-
-def test_annotator_errs_as_stated_and_stays_within_budget(world: World) -> None:
-    asked = world.queries(300)
-    table, gains = annotate(world, asked, budget=20_000)
-    assert len(table) <= 20_000
-    assert gains == {0: 0.0, 1: 1.0, 2: 3.0, 3: 7.0}
-    pairs = list(zip(table["query"].to_pylist(), table["item_id"].to_pylist(), strict=True))
-    assert len(set(pairs)) == len(pairs)
-    of_text = {q.text: world.grades(q) for q in asked}
-    true = np.array([of_text[text][int(item[1:])] for text, item in pairs])
-    written = table["grade"].to_numpy()
-    for grade in range(4):
-        seen = np.bincount(written[true == grade], minlength=4) / (true == grade).sum()
-        assert np.abs(seen - CONFUSION[grade]).max() < 0.03
-    assert np.allclose(confusion(1.0).sum(axis=1), 1)
-    exact, _ = annotate(World.make(300, 1, noise=0.0), World.make(300, 1).queries(5), 100)
-    small = World.make(300, 1)
-    grades = {q.text: small.grades(q) for q in small.queries(5)}
-    rows = exact.to_pylist()
-    assert all(grades[r["query"]][int(r["item_id"][1:])] == r["grade"] for r in rows)
 
 
 def test_simulate_writes_a_shop(tmp_path: Path) -> None:
@@ -214,8 +146,6 @@ def test_tiny_worlds(world: World) -> None:
     assert catalogue(1, 3).num_rows == 1
     with pytest.raises(SettingError, match="give 1 or more"):
         catalogue(0)
-    with pytest.raises(SettingError, match="ask for fewer"):
-        queries(World.make(1, 0), 1000)
     with pytest.raises(SettingError, match="raise it"):
         annotate(world, world.queries(20), budget=5)
 
@@ -227,19 +157,6 @@ def test_lexical_scorer() -> None:
     assert len(bm25.top("sofa", 5)) == 0
     score = np.array([1, 3, 3, 0, 2] * 9, np.float32)
     assert best(score, 3).tolist() == [1, 2, 6]
-
-
-def test_words() -> None:
-    assert [plural(w) for w in ("mug", "brush", "baby", "tray", "box")] == [
-        "mugs",
-        "brushes",
-        "babies",
-        "trays",
-        "boxes",
-    ]
-    words = Random(0)
-    assert all(misspelt("blue sofa smartphone", words) != "blue sofa smartphone" for _ in range(50))
-    assert misspelt("a tea", words) == "a tea"
 
 
 def test_digest_does_not_depend_on_chunks(world: World) -> None:

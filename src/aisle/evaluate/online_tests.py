@@ -7,7 +7,6 @@ Legend: N units, A arms, L looks, C covariates.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from aisle.core.draws import GOLDEN, key_of, scrambled, uniform
 from aisle.core.errors import ContractError, SettingError
 from aisle.core.lists import Array
 
@@ -36,14 +36,9 @@ def assign(user_N: Array, salt: str, shares: Sequence[float] = (0.5, 0.5)) -> Ar
 
 
 def uniform_hash(user_N: Array, salt: str) -> Array:
-    """float64[N] in [0, 1): a hash of user and salt (SplitMix64's finaliser, Steele et al. 2014)."""
-    key = int.from_bytes(hashlib.blake2b(salt.encode(), digest_size=8).digest(), "little")
-    mixed = np.asarray(user_N, np.int64).view(np.uint64) ^ np.uint64(key)
-    mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
+    """float64[N] in [0, 1): a hash of salt and user."""
+    key = np.uint64(key_of(salt))
+    return uniform(scrambled((np.asarray(user_N, np.int64).view(np.uint64) ^ key) * np.uint64(GOLDEN) + key))
 
 
 def per_unit(unit_N: Array, *values: Array) -> tuple[Array, ...]:

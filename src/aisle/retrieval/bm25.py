@@ -18,7 +18,7 @@ from aisle.core.env import Env
 from aisle.core.errors import nearest
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Method, State
-from aisle.core.requests import Requests
+from aisle.core.requests import Requests, RowMasks
 from aisle.core.roles import Reason
 from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, ShopView
 
@@ -55,7 +55,15 @@ class Bm25Stage:
         self.env, self.weights = env, weights
 
     def retrieve(self, requests: Requests, k: int) -> ItemLists:
-        return self.env.engine.text.search(self._asked(requests), k, requests.masks(), self.weights)
+        """Requests of the same words and filter are answered once."""
+        texts, masks = self._asked(requests), requests.masks()
+        distinct: dict[tuple[str, int], int] = {}
+        place = [distinct.setdefault(key, len(distinct)) for key in zip(texts, masks.which.tolist(), strict=True)]
+        which = np.array([mask for _, mask in distinct], np.int64)
+        found = self.env.engine.text.search(
+            [text for text, _ in distinct], k, RowMasks(masks.bits, which), self.weights
+        )
+        return found if len(distinct) == len(texts) else found.select(np.array(place, np.int64))
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         return {"score": self.env.engine.text.score(self._asked(requests), candidates, self.weights)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Protocol, cast
 from urllib.parse import quote
@@ -87,8 +86,3 @@ def attribute_text(attribute: dict[str, Any]) -> str:
     if number is None:
         return ""
     return f"{number:.10g} {unit}" if unit else f"{number:.10g}"
-
-
-def attribute_map(attributes: Sequence[dict[str, Any]] | None) -> dict[str, str]:
-    """name -> text, as a picture needs it."""
-    return {a["name"]: attribute_text(a) for a in attributes or [] if a["name"]}

@@ -8,30 +8,25 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from aisle.serve.cards import attribute_map
-
 DRAWN = "aisle-picture:"
 FONT = "system-ui,-apple-system,Segoe UI,Roboto,sans-serif"
 
 
 def picture_svg(record: Mapping[str, Any]) -> str:
     """An SVG document of one catalogue record."""
-    image = next(iter(record["images"] or []), "")
-    if image.startswith(DRAWN):
-        drawn = _drawn(record, image.removeprefix(DRAWN))
+    if next(iter(record["images"] or []), "").startswith(DRAWN):
+        drawn = _drawn(record)
         if drawn:
             return drawn
     return placeholder_svg(record["title"] or record["item_id"], record["brand"] or "")
 
 
-def _drawn(record: Mapping[str, Any], name: str) -> str | None:
+def _drawn(record: Mapping[str, Any]) -> str | None:
     try:
-        from aisle.simulate.pictures import picture
+        from aisle.simulate.pictures import picture_of
     except ImportError:
         return None
-    category = next(iter(record["category"] or []), "")
-    svg: str = picture(category, attribute_map(record["attributes"]), _number(name))
-    return svg
+    return picture_of(record)
 
 
 def placeholder_svg(title: str, brand: str) -> str:

@@ -10,18 +10,17 @@ import pyarrow as pa
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.data.schema import JUDGMENTS
+from aisle.simulate.grades import GAINS
 from aisle.simulate.lexical import best
 from aisle.simulate.queries import Query
 from aisle.simulate.world import World
 
-GAINS = {0: 0.0, 1: 1.0, 2: 3.0, 3: 7.0}
-
 CONFUSION = np.array(
     [
-        [0.94, 0.05, 0.01, 0.00],
-        [0.10, 0.78, 0.11, 0.01],
-        [0.02, 0.11, 0.77, 0.10],
-        [0.01, 0.03, 0.13, 0.83],
+        [0.92, 0.06, 0.02, 0.00],
+        [0.12, 0.70, 0.16, 0.02],
+        [0.03, 0.15, 0.66, 0.16],
+        [0.01, 0.04, 0.15, 0.80],
     ]
 )
 """float64[4, 4]: row = true grade, column = probability of the grade that is written down, at noise 1."""
@@ -53,7 +52,7 @@ def annotate(
         pool = _pool(world, query, depth, rng)
         true = world.grades(query, pool)
         rows.append(pool)
-        grades.append((rng.random(len(pool))[:, None] >= cumulative[true]).sum(axis=1))
+        grades.append((rng.random(len(pool))[:, None] >= cumulative[true - 1]).sum(axis=1) + 1)
     ids = world.items["item_id"].combine_chunks()
     table = pa.table(
         {

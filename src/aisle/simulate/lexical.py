@@ -14,7 +14,7 @@ import numpy as np
 
 from aisle.core.lists import Array
 
-_WORD = re.compile(r"[a-z0-9]+")
+_WORD = re.compile(r"[^\W_]+")
 K1, B = 1.2, 0.75
 
 

@@ -1,37 +1,37 @@
-"""Truth: what the items of a world really are, and the rule table that grades them.  Never a column of a shop.
+"""Truth: what the items of a world really are, and what their sellers told of it.  Never a column of a shop.
 
-Legend: I items, N chosen rows.
+Legend: I items, A places of attributes, N chosen rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.simulate.taxonomy import CODE, LEAVES
-
-AISLE_OF_LEAF = np.unique([leaf.department + leaf.aisle for leaf in LEAVES], return_inverse=True)[1].astype(np.int16)
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
-    """A secondary constraint: a text (``family`` is the one it belongs to), a number, or a highest price."""
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What the displayed text of an item holds.  Bit a of a number is the a-th attribute of the shelf.
 
-    field: str
-    text: str = ""
-    family: str = ""
-    number: float = float("nan")
+    listed     uint8[I]  stands in the attribute list
+    titled     uint8[I]  stands in the title
+    described  uint8[I]  stands in the description
+    misled     uint8[I]  the list holds another value than the true one
+    mistitled  uint8[I]  the title (and description) would hold that other value too
+    use        int8[I]   the description says what the item is for: 0 not, 1 in the shopper's word, 2 in other words
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """What a shopper means: a shelf (the core constraint) and any number of wants."""
-
-    leaf: int
-    wants: tuple[Want, ...] = ()
+    listed: Array
+    titled: Array
+    described: Array
+    misled: Array
+    mistitled: Array
+    use: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,16 @@ class Truth:
     price_cents       int64[I]
     texts, families   attribute name -> int16[I], index into TEXTS, -1 where an item has none
     numbers           attribute name -> float64[I], NaN where an item has none
+    entry             int16[I, A] index into taxonomy's ENTRIES in the order of the shelf, -1 past its last attribute
+    key               uint64[I]  of the product: what else is true of it is drawn from this
+    group, member     int32[I], int8[I]   the product whose variant an item is, and which one
+    merchant          int16[I]   index into ``merchants``
+    look              int8[I]    index into LOOKS
+    demand            float32[I] 1 or more: how often an item would be wanted; its tail follows a power law
+    photo             float32[I] 0 to 1: how good its picture is: light, size, background
+    created_s, leaves_s float64[I] unix seconds; later than the catalogue's now for coming items; inf where one stays
+    german            bool[I]    the seller writes German
+    told              what the displayed text holds
     """
 
     leaf: Array
@@ -54,46 +64,50 @@ class Truth:
     texts: Mapping[str, Array]
     families: Mapping[str, Array]
     numbers: Mapping[str, Array]
+    entry: Array
+    key: Array
+    group: Array
+    member: Array
+    merchant: Array
+    look: Array
+    demand: Array
+    photo: Array
+    created_s: Array
+    leaves_s: Array
+    german: Array
+    told: Told
     brands: tuple[str, ...]
     uses: tuple[str, ...]
+    merchants: tuple[str, ...]
 
-    def missed(self, want: Want, rows: Array) -> Array:
-        """float32[N]: 0 where a want holds, 1 where not, 0.5 nearly (another blue, a little too dear)."""
-        if want.field == "brand":
-            return _no(self.brand[rows] != self.brands.index(want.text))
-        if want.field == "use":
-            return _no(self.use[rows] != self.uses.index(want.text))
-        if want.field == "price_cents":
-            over = self.price_cents[rows] / want.number
-            return np.where(over <= 1.0, 0.0, np.where(over <= 1.25, 0.5, 1.0)).astype(np.float32)
-        if want.field in self.numbers and not want.text:
-            return _no(self.numbers[want.field][rows] != want.number)
-        family = self.families[want.field][rows] == CODE[want.family]
-        exact = self.texts[want.field][rows] == CODE[want.text]
-        holds = exact | family if want.text == want.family else exact
-        return np.where(holds, 0.0, np.where(family, 0.5, 1.0)).astype(np.float32)
+    def alive(self, time_s: float) -> Array:
+        """bool[I]: on sale at a time: has come, has not gone."""
+        alive: Array = (self.created_s <= time_s) & (time_s < self.leaves_s)
+        return alive
 
-    def grades(self, intent: Intent, rows: Array | None = None) -> Array:
-        """int8[N] grades 0 to 3 of the rows (all items when None), by this table:
+    def take(self, rows: Array) -> Truth:
+        """The truth of N rows, in that order."""
+        return _mapped([self], lambda columns: columns[0][rows])
 
-        shelf   wants missed    grade
-        right   none            3
-        right   at most one     2
-        right   more            1
-        aisle   any             1       (another shelf of the same aisle)
-        other   any             0
-        """
-        rows = np.arange(len(self.leaf)) if rows is None else rows
-        leaf = self.leaf[rows]
-        shelf = leaf == intent.leaf
-        missed = np.zeros(len(rows), np.float32)
-        for want in intent.wants:
-            missed += self.missed(want, rows)
-        on_shelf = np.where(missed == 0, 3, np.where(missed <= 1, 2, 1))
-        grade: Array = np.where(shelf, on_shelf, AISLE_OF_LEAF[leaf] == AISLE_OF_LEAF[intent.leaf]).astype(np.int8)
-        return grade
+    @staticmethod
+    def joined(parts: Sequence[Truth]) -> Truth:
+        """The items of all parts, in order; they share brands, uses and merchants."""
+        return _mapped(parts, np.concatenate)
 
 
-def _no(differs: Array) -> Array:
-    missed: Array = differs.astype(np.float32)
-    return missed
+_Record = TypeVar("_Record", Truth, Told)
+
+
+def _mapped(parts: Sequence[_Record], change: Callable[[list[Array]], Array]) -> _Record:
+    """A record like the first of ``parts`` whose arrays are ``change`` of the parts' arrays."""
+    first = parts[0]
+    changed: dict[str, Any] = {}
+    for field in fields(first):
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            changed[field.name] = change(values)
+        elif isinstance(values[0], Mapping):
+            changed[field.name] = {name: change([v[name] for v in values]) for name in values[0]}
+        elif isinstance(values[0], Told):
+            changed[field.name] = _mapped(values, change)
+    return replace(first, **changed)

@@ -15,19 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from aisle.core.env import Progress, silent
 from aisle.core.lists import Array
-from aisle.simulate.catalogue import make_items
-from aisle.simulate.knobs import Knobs
+from aisle.simulate.catalogue import as_of, make_items
+from aisle.simulate.grades import Steps, Verdicts, judge, steps
+from aisle.simulate.knobs import Knobs, checked
 from aisle.simulate.lexical import Bm25
+from aisle.simulate.products import DAY_S, START_S
 from aisle.simulate.queries import Query, queries
 from aisle.simulate.truth import Truth
+from aisle.simulate.utility import felt_grades, uses_utility
+from aisle.simulate.worlds import DEFAULT, name_of, settings_of
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop
 
-RULES = 1
+RULES = 2
 """Raised whenever queries, grades, judgments or logs of an unchanged catalogue come out differently."""
 
 NUM_QUERIES = 300
@@ -44,12 +49,16 @@ class World:
     version: str
 
     @classmethod
-    def make(cls, items: int = 2500, seed: int = 0, **knobs: float) -> World:
-        """The world of a seed.  Raises SettingError for a knob outside [0, 1] or fewer than one item."""
-        settings = Knobs(**knobs)
+    def make(cls, items: int = 2500, seed: int = 0, world: str = DEFAULT, **knobs: float) -> World:
+        """The named world of a seed, with single knobs set otherwise.
+
+        Raises UnknownName for a world or a knob that nobody named, SettingError for a knob outside [0, 1] or fewer than
+        one item.
+        """
+        settings = checked(settings_of(world) | knobs)
         table, truth = make_items(items, seed, settings)
         name = hashlib.sha256(f"{RULES} {digest(table)} {json.dumps(asdict(settings))}".encode()).hexdigest()
-        return cls(table, truth, settings, seed, f"small{RULES}-{name[:12]}")
+        return cls(table, truth, settings, seed, f"{name_of(settings)}@{RULES}-{name[:12]}")
 
     @property
     def num_items(self) -> int:
@@ -68,12 +77,27 @@ class World:
         popularity: Array = (reviews / max(reviews.max(), 1.0)).astype(np.float32)
         return popularity
 
-    def queries(self, n: int = NUM_QUERIES, seed: int = 0) -> list[Query]:
-        return queries(self, n, seed)
+    def queries(self, n: int = NUM_QUERIES, seed: int = 0, day: float = 0.0) -> list[Query]:
+        """n queries of different text, in the words of a day; see ``queries.traffic`` for how often each is asked."""
+        return queries(self, n, seed, day)
 
     def grades(self, query: Query, rows: Array | None = None) -> Array:
-        """int8[N]: true grades 0 to 3 of these rows, all items when None."""
-        return self.truth.grades(query.intent, rows)
+        """int8[N]: true grades 1 to 4 of these rows, all items when None.
+
+        By the rule table; for a share ``utility`` of the queries by a latent utility, which no rule explains.
+        """
+        if uses_utility(query.text, self.knobs.utility):
+            rows = np.arange(self.num_items) if rows is None else rows
+            return felt_grades(self.truth, query.intent, rows, query.text)
+        return self.verdicts(query, rows).grade
+
+    def verdicts(self, query: Query, rows: Array | None = None) -> Verdicts:
+        """What the rule table says step by step of these rows, all items when None."""
+        return judge(self.truth, query.intent, rows)
+
+    def steps(self, query: Query, row: int) -> Steps:
+        """The reasons of one grade in words."""
+        return steps(self.truth, query.intent, row)
 
 
 def digest(table: pa.Table) -> str:
@@ -90,13 +114,14 @@ def simulate(
     days: int = 7,
     seed: int = 0,
     *,
+    world: str = DEFAULT,
     visits_per_day: int | None = None,
     num_queries: int = NUM_QUERIES,
     budget: int = 20_000,
     progress: Progress = silent,
     **knobs: float,
 ) -> dict[str, Any]:
-    """Fill a shop: its catalogue, a log of ``days``, judgments, ``queries.txt`` and ``world.json``.
+    """Fill a shop: its catalogue as it is after ``days``, a log of these days, judgments, ``queries.txt`` and ``world.json``.
 
     A folder must be new.  Returns what was written: version, items, events, queries, judgments.
     """
@@ -106,19 +131,22 @@ def simulate(
 
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
     progress("catalogue", 0, None)
-    world = World.make(items, seed, **knobs)
-    target.write_generation([world.items])
+    made = World.make(items, seed, world, **knobs)
+    end_s = START_S + DAY_S * days
+    target.write_generation([as_of(made.items, made.truth, end_s)])
     progress("catalogue", items, items)
-    asked = world.queries(num_queries)
-    judgments, gains = annotate(world, asked, budget)
+    asked = made.queries(num_queries)
+    judgments, gains = annotate(made, asked, budget)
+    on_sale = made.items["item_id"].filter(pa.array(made.truth.alive(end_s)))
+    judgments = judgments.filter(pc.is_in(judgments["item_id"], on_sale.combine_chunks()))
     target.write_judgments(judgments, gains)
     progress("judgments", len(judgments), len(judgments))
     num_events = 0
-    for events in log_days(world, days, visits_per_day, seed, progress=progress):
+    for events in log_days(made, days, visits_per_day, seed, progress=progress):
         target.add_events(events)
         num_events += len(events)
     (target.folder / "queries.txt").write_text("".join(f"{q.text}\n" for q in asked), encoding="utf-8")
-    settings = {"version": world.version, "items": items, "days": days, "seed": seed, "knobs": asdict(world.knobs)}
+    settings = {"version": made.version, "items": items, "days": days, "seed": seed, "knobs": asdict(made.knobs)}
     (target.folder / "world.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     counts = {"items": items, "events": num_events, "queries": len(asked), "judgments": len(judgments)}
-    return {"shop": str(target.folder), "version": world.version, **counts}
+    return {"shop": str(target.folder), "version": made.version, **counts}
