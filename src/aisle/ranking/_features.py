@@ -216,7 +216,7 @@ def _with_shown_price(number_ND: Array, lists: ItemLists) -> Array:
     if shown is None:
         return number_ND
     number_ND = number_ND.copy()
-    number_ND[:, 0] = np.where(shown >= 0, np.log1p(shown.astype(np.float64)), number_ND[:, 0])
+    number_ND[:, 0] = np.where(shown >= 0, np.log1p(np.maximum(shown, 0.0)), number_ND[:, 0])
     return number_ND
 
 

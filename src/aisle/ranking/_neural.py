@@ -120,9 +120,15 @@ class NeuralRanker(Method):
 
     def network(self, shape: Shape, env: Env) -> tuple[Ranker, Tables]:
         """The network before training, and the tables inside it."""
-        settings = {"embeddings": embeddings(shape), **self.table_settings}
-        tables: Tables = registry.build(self.tables, settings).build(env)
+        part = self.tables_part(shape)
+        if "seed" in type(part).model_fields:
+            part = part.model_copy(update={"seed": env.seed})
+        tables: Tables = part.build(env)
         return self.ranker(shape, TableLookup(tables)), tables
+
+    def tables_part(self, shape: Shape) -> Any:
+        """The settings of the tables that hold the vectors of these fields."""
+        return registry.build(self.tables, {"embeddings": embeddings(shape), **self.table_settings})
 
     def ranker(self, shape: Shape, lookup: nn.Module) -> Ranker:
         """The network over any lookup of ids."""

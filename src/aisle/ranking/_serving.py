@@ -112,10 +112,7 @@ class NeuralStage:
         weights: Mapping[str, Tensor],
         files: Mapping[str, Path],
     ) -> NeuralStage:
-        from aisle.ranking._neural import embeddings
-
-        part = registry.build(method.tables, {"embeddings": embeddings(shape), **method.table_settings})
-        model = method.ranker(shape, TableLookup(part.open(files)))
+        model = method.ranker(shape, TableLookup(method.tables_part(shape).open(files)))
         own = {name: tensor for name, tensor in weights.items() if not name.startswith("inputs.lookup.")}
         model.load_state_dict(own, strict=False)
         return cls(method, env, maker, scale, model, files)

@@ -64,6 +64,13 @@ def learned(encoder: str = "minilm") -> Plan:
     return plan.replace(ranking=LambdaMart(start=plan.ranking), reranking=Mmr(diversity=0.05))
 
 
+def neural(encoder: str = "minilm") -> Plan:
+    """``hybrid`` with its candidates ordered by a Transformer that learned from the shop's own log of clicks and orders."""
+    from aisle.ranking.hhft import Hhft
+
+    return hybrid(encoder).replace(ranking=Hhft(encoder=encoder, utility={"click": 1.0, "cart": 2.0, "order": 4.0}))
+
+
 def plan(name: str) -> Plan:
     """The recipe called ``name``.  Raises UnknownName."""
     if name not in RECIPES:
@@ -76,4 +83,5 @@ RECIPES: dict[str, Callable[[], Plan]] = {
     "hybrid": hybrid,
     "hybrid_own": hybrid_own,
     "learned": learned,
+    "neural": neural,
 }

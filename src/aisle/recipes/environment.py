@@ -22,7 +22,11 @@ def open_env(shop: Shop, *, seed: int = 0, progress: Progress = silent) -> Env:
         with shop.lock():
             engine = EmbeddedEngine.build(items, folder, progress=progress)
     return Env(
-        engine=engine, encoders=Encoders(own=lambda: own_encoder(items, folder, progress)), seed=seed, progress=progress
+        engine=engine,
+        encoders=Encoders(own=lambda: own_encoder(items, folder, progress)),
+        seed=seed,
+        scratch=shop.folder / "cache" / "fits",
+        progress=progress,
     )
 
 

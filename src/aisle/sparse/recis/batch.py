@@ -38,6 +38,12 @@ class Batch:
     weight: Array
     trainable: Array
 
+    @property
+    def single(self) -> Array:
+        """bool[F]: features with one id a sample and no factor, whose loops are short."""
+        f = self.features
+        return (f[:, SPLITS] < 0) & (f[:, WEIGHT] < 0) & (f[:, KIND] != TILE)
+
 
 def columns_of(tables: list[Physical], embeddings: Mapping[str, Embedding]) -> dict[str, tuple[int, int]]:
     """Feature -> (first column, number of columns) in a sample's output: table by table."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -78,7 +79,7 @@ class RecisTables(torch.nn.Module):
 
     def _look_up(self, ids: Mapping[str, Ids], training: bool) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
-        out = torch.empty(num, sum(size for _, size in self.columns.values()))
+        out = torch.from_numpy(np.empty((num, sum(size for _, size in self.columns.values())), np.float32))
         out_BW = out.numpy()
 
         def one(n: int) -> Any:

@@ -79,6 +79,56 @@ def read_rows(row: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any
                 out[at + d] = data[first + d]
 
 
+@compiled
+def pool_single(
+    features: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any, out: Any, out_width: Any, num_samples: Any
+) -> None:
+    """out float32[B * out_width]: the vectors of features with one id a sample, in their columns, 0 where there is none."""
+    whole = dim - dim % LANES
+    column, first = features[:, COLUMN].copy(), features[:, FIRST].copy()
+    for b in range(num_samples):
+        for f in range(len(column)):
+            u, at = index[first[f] + b], b * out_width + column[f]
+            if u < 0:
+                out[at : at + dim] = 0
+                continue
+            begin = np.int64(row_U[u]) * width
+            for d in range(0, whole, LANES):
+                copy8(data, begin + d, out, at + d)
+            for d in range(whole, dim):
+                out[at + d] = data[begin + d]
+
+
+@compiled
+def pool_ragged(
+    features: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any,
+    out: Any, out_width: Any, num_samples: Any,
+) -> None:  # fmt: skip
+    """The same for features with any number of ids a sample: their sum, their mean, or the first side by side."""
+    whole = dim - dim % LANES
+    for f in range(len(features)):
+        for b in range(num_samples):
+            low, high = _range(features, f, b, splits)
+            kind, at = features[f, KIND], b * out_width + features[f, COLUMN]
+            weights, scale, size = features[f, WEIGHT] - features[f, FIRST], np.float32(1), dim
+            if kind == MEAN:
+                scale /= np.float32(max(high - low, 1))
+            elif kind == TILE:
+                size *= features[f, TILE_LEN]
+                high = min(high, low + features[f, TILE_LEN])
+            out[at : at + size] = 0
+            for p in range(low, high):
+                if index[p] >= 0:
+                    factor = scale if features[f, WEIGHT] < 0 else scale * weight[weights + p]
+                    begin = np.int64(row_U[index[p]]) * width
+                    for d in range(0, whole, LANES):
+                        add8(factor, data, begin + d, out, at + d)
+                    for d in range(whole, dim):
+                        out[at + d] += factor * data[begin + d]
+                if kind == TILE:
+                    at += dim
+
+
 @njit(inline="always")
 def _range(features: Any, f: Any, b: Any, splits: Any) -> Any:
     """Where the ids of feature f in sample b stand among the P."""
@@ -89,66 +139,48 @@ def _range(features: Any, f: Any, b: Any, splits: Any) -> Any:
 
 
 @compiled
-def pool(
-    features: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any,
-    out: Any, out_width: Any, num_samples: Any,
-) -> None:  # fmt: skip
-    """out float32[B * out_width]: each feature's combined vectors in its columns."""
+def reduce_single(
+    features: Any, index: Any, grad: Any, grad_width: Any, dim: Any, scale: Any, value: Any, met: Any, num_samples: Any
+) -> None:
+    """Adds to value float32[U * D] the gradients of each row's occurrences, times ``scale``, and to met int32[U] their number
+    (where met is not empty); for features with one id a sample."""
     whole = dim - dim % LANES
+    column, first = features[:, COLUMN].copy(), features[:, FIRST].copy()
     for b in range(num_samples):
-        for f in range(len(features)):
-            low, high = _range(features, f, b, splits)
-            kind, at = features[f, KIND], b * out_width + features[f, COLUMN]
-            weights = features[f, WEIGHT] - features[f, FIRST]
-            if high == low + 1 and kind != TILE and features[f, WEIGHT] < 0 and index[low] >= 0:
-                first = np.int64(row_U[index[low]]) * width
-                for d in range(0, whole, LANES):
-                    copy8(data, first + d, out, at + d)
-                for d in range(whole, dim):
-                    out[at + d] = data[first + d]
+        ahead = min(b + 4, num_samples - 1) * grad_width
+        for f in range(len(column)):
+            prefetch(grad, ahead + column[f])
+            u, at = np.int64(index[first[f] + b]), b * grad_width + column[f]
+            if u < 0:
                 continue
-            size = dim
-            if kind == TILE:
-                size = dim * features[f, TILE_LEN]
-                high = min(high, low + features[f, TILE_LEN])
-            out[at : at + size] = 0
-            for p in range(low, high):
-                if index[p] >= 0:
-                    factor = np.float32(1) if features[f, WEIGHT] < 0 else weight[weights + p]
-                    if kind == MEAN:
-                        factor /= np.float32(high - low)
-                    first = np.int64(row_U[index[p]]) * width
-                    for d in range(0, whole, LANES):
-                        add8(factor, data, first + d, out, at + d)
-                    for d in range(whole, dim):
-                        out[at + d] += factor * data[first + d]
-                if kind == TILE:
-                    at += dim
+            if len(met):
+                met[u] += 1
+            for d in range(0, whole, LANES):
+                add8(scale, grad, at + d, value, u * dim + d)
+            for d in range(whole, dim):
+                value[u * dim + d] += scale * grad[at + d]
 
 
 @compiled
-def reduce(
+def reduce_ragged(
     features: Any, splits: Any, weight: Any, index: Any, grad: Any, grad_width: Any, dim: Any, scale: Any,
     value: Any, met: Any, num_samples: Any,
 ) -> None:  # fmt: skip
-    """Adds to value float32[U * D] the gradients of each row's occurrences, times ``scale``, and to met int32[U] their number."""
+    """The same for features with any number of ids a sample."""
     whole = dim - dim % LANES
-    for b in range(num_samples):
-        ahead = min(b + 4, num_samples - 1) * grad_width
-        for f in range(len(features)):
+    for f in range(len(features)):
+        for b in range(num_samples):
             low, high = _range(features, f, b, splits)
             kind, at = features[f, KIND], b * grad_width + features[f, COLUMN]
-            prefetch(grad, ahead + features[f, COLUMN])
-            weights = features[f, WEIGHT] - features[f, FIRST]
-            count = high - low
-            if kind == TILE:
+            weights, part = features[f, WEIGHT] - features[f, FIRST], scale
+            if kind == MEAN:
+                part /= np.float32(max(high - low, 1))
+            elif kind == TILE:
                 high = min(high, low + features[f, TILE_LEN])
             for p in range(low, high):
                 u = np.int64(index[p])
                 if u >= 0:
-                    factor = scale if features[f, WEIGHT] < 0 else scale * weight[weights + p]
-                    if kind == MEAN:
-                        factor /= np.float32(count)
+                    factor = part if features[f, WEIGHT] < 0 else part * weight[weights + p]
                     if len(met):
                         met[u] += 1
                     for d in range(0, whole, LANES):

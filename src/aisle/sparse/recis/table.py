@@ -76,19 +76,21 @@ class Table:
 
     def pool(self, batch: Batch, index: Array, source: Source, out: Array) -> None:
         """The combined vectors of every feature of the batch, into its columns of ``out`` float32[B, all columns]."""
-        kernels.pool(
-            batch.features, batch.splits, batch.weight, index, *source, self.kind.dim,
-            out.reshape(-1), out.shape[1], len(out),
-        )  # fmt: skip
+        place, single = (out.reshape(-1), out.shape[1], len(out)), batch.single
+        vectors = (index, *source, self.kind.dim, *place)
+        kernels.pool_single(batch.features[single], *vectors)
+        if not single.all():
+            kernels.pool_ragged(batch.features[~single], batch.splits, batch.weight, *vectors)
 
     def reduce(self, batch: Batch, index: Array, num: int, grad: Array, scale: float) -> tuple[Array, Array]:
         """(float32[U * D] gradients of the distinct rows times ``scale``, int32[U] occurrences, counted where means need them)."""
         count = num if self.kind.reduce == "id" else 0
         value, met = np.zeros(num * self.kind.dim, np.float32), np.zeros(count, np.int32)
-        kernels.reduce(
-            batch.features[batch.trainable], batch.splits, batch.weight, index, grad.reshape(-1), grad.shape[1],
-            self.kind.dim, np.float32(scale), value, met, len(grad),
-        )  # fmt: skip
+        single, learns = batch.single, batch.trainable
+        sums = (index, grad.reshape(-1), grad.shape[1], self.kind.dim, np.float32(scale), value, met, len(grad))
+        kernels.reduce_single(batch.features[single & learns], *sums)
+        if not single.all():
+            kernels.reduce_ragged(batch.features[~single & learns], batch.splits, batch.weight, *sums)
         return value, met
 
     def pend(self, row_U: Array, value: Array) -> None:
