@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import SettingError
-from aisle.simulate.grades import ATTRIBUTE, CATEGORY, GAINS, NEAR, RULES, holds, judge, steps, verdict_of_value
+from aisle.simulate.grades import ATTRIBUTE, CATEGORY, GAINS, NEAR, RULES, holds, judge, steps
 from aisle.simulate.intent import Intent, Want
-from aisle.simulate.taxonomy import CODE, ENTRIES, LEAVES
+from aisle.simulate.taxonomy import CODE, LEAVES
 from aisle.simulate.world import World
 
 PLACE = {leaf.shelf: n for n, leaf in enumerate(LEAVES)}
@@ -69,22 +69,6 @@ def test_a_shade_counts_for_its_family_and_a_negated_family_for_all_its_shades(w
     assert verdicts("red", "red") == {0}
     assert verdicts("blue", "blue", negated=True) == verdicts("sky blue", "blue", negated=True) == {0}
     assert verdicts("red", "red", negated=True) == {2}
-
-
-def test_verdicts_of_items_and_of_single_values_agree(world: World) -> None:
-    truth = world.truth
-    for want in (
-        Want("material", "leather", "leather"),
-        Want("material", "suede", "leather", negated=True),
-        Want("colour", "navy", "blue"),
-        Want("screen size", number=13.0),
-    ):
-        row, place = np.nonzero((truth.entry >= 0) & np.array([e.name == want.field for e in ENTRIES])[truth.entry])
-        one_by_one = [
-            verdict_of_value(want, e.text, e.family, e.number) for e in (ENTRIES[n] for n in truth.entry[row, place])
-        ]
-        assert one_by_one == holds(truth, want, row).tolist()
-        assert len(set(one_by_one)) > 1
 
 
 def test_several_shelves_may_answer(world: World) -> None:

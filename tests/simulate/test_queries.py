@@ -47,14 +47,14 @@ def test_a_negation_is_not_answered_by_what_it_denies(world: World, asked: list[
         denied = next(want for want in query.intent.wants if want.negated)
         assert any(word in query.text.split() for word in ("not", "without", "no", "non", "but"))
         has = world.truth.families[denied.field] == CODE[denied.family]
-        assert (world.grades(query)[has] <= 2).all()
+        assert (world.verdicts(query).grade[has] <= 2).all()
 
 
 def test_an_alternative_is_cheaper_and_of_another_brand(world: World, asked: list[Query]) -> None:
     truth = world.truth
     for query in of_kind(asked, "alternative"):
         brand = query.intent.wants[0]
-        rows = np.flatnonzero(world.grades(query) == 4)
+        rows = np.flatnonzero(world.verdicts(query).grade == 4)
         assert brand.text.lower()[:3] in query.text or "slip" in query.changes
         assert (truth.brand[rows] != truth.brands.index(brand.text)).all()
         dear = (truth.brand == truth.brands.index(brand.text)) & (truth.leaf == query.intent.leaf)
@@ -64,13 +64,13 @@ def test_an_alternative_is_cheaper_and_of_another_brand(world: World, asked: lis
 def test_questions_and_goals_name_no_shelf_and_are_answered_by_what_they_need(world: World, asked: list[Query]) -> None:
     for query in of_kind(asked, "question"):
         use = query.intent.wants[0].text
-        rows = np.flatnonzero(world.grades(query) == 4)
+        rows = np.flatnonzero(world.verdicts(query).grade == 4)
         assert {world.truth.uses[n] for n in world.truth.use[rows]} == {use}
         assert all(use in LEAVES[n].uses for n in query.intent.leaves)
     for query in of_kind(asked, "knowledge"):
         goal = next(g for g in GOALS if g.wants == query.intent.wants[:1] and g.leaf == query.intent.leaf)
         assert goal.fact.endswith(".")
-        assert (world.truth.leaf[world.grades(query) == 4] == goal.leaf).all()
+        assert (world.truth.leaf[world.verdicts(query).grade == 4] == goal.leaf).all()
 
 
 def test_every_need_can_be_met(world: World) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aisle.simulate.intent import Intent, Want
+from aisle.simulate.intent import Want
 from aisle.simulate.taxonomy import CODE, LEAVES
-from aisle.simulate.utility import FAR_SS, felt_grades, utility
+from aisle.simulate.utility import FAR_SS, distance, felt_grades
 from aisle.simulate.world import World
 
 
@@ -18,7 +18,7 @@ def agreement(world: World) -> np.ndarray:
     for query in world.queries(150):
         rows = np.flatnonzero(world.verdicts(query).category > 0)
         felt = felt_grades(world.truth, query.intent, rows, query.text)
-        np.add.at(counts, (world.grades(query, rows) - 1, felt - 1), 1)
+        np.add.at(counts, (world.verdicts(query, rows).grade - 1, felt - 1), 1)
     return counts
 
 
@@ -31,11 +31,11 @@ def test_it_is_near_the_rules_and_yet_another_mechanism(agreement: np.ndarray) -
 
 def test_colours_lie_as_far_apart_as_they_look(world: World) -> None:
     truth = world.truth
-    charcoal = Intent(0, (Want("colour", "charcoal", "grey"),))
-    rows = [int(np.flatnonzero(truth.texts["colour"] == CODE[text])[0]) for text in ("charcoal", "black", "lemon")]
-    shelf = [Intent(int(truth.leaf[row]), charcoal.wants) for row in rows]
-    same, near, far = (utility(truth, i, np.array([r]), "x")[0] for i, r in zip(shelf, rows, strict=True))
-    assert same > near > far
+    rows = np.array([np.flatnonzero(truth.texts["colour"] == CODE[t])[0] for t in ("charcoal", "black", "lemon")])
+    same, near, far_off = distance(truth, Want("colour", "charcoal", "grey"), rows)
+    assert same == 0 < near < 0.7 < far_off
+    not_black = Want("colour", "black", "black", negated=True)
+    assert list(np.argsort(distance(truth, not_black, rows))) == [2, 0, 1]
 
 
 def test_shelves_of_other_departments_are_farthest() -> None:
@@ -46,7 +46,7 @@ def test_shelves_of_other_departments_are_farthest() -> None:
 
 
 def test_the_knob_is_a_share_of_the_queries() -> None:
-    rules, felt = World.make(600, 3), World.make(600, 3, utility=1.0)
+    rules, felt = (World.make(600, 3, f"{side}:utility") for side in ("null", "adverse"))
     some = World.make(600, 3, utility=0.4)
     asked = rules.queries(80)
     differ = [(rules.grades(q) != felt.grades(q)).any() for q in asked]

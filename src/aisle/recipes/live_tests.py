@@ -68,6 +68,7 @@ def ab_test(
     visits_per_day: int = 2000,
     *,
     days_before: int = 3,
+    first_day: int = 0,
     salt: str = "ab",
     level: float = 0.95,
     with_truth: bool = False,
@@ -82,7 +83,8 @@ def ab_test(
     (control, first), (treatment, second) = _two(policies)
     here = town.fork()
     before = np.zeros((len(here.shoppers), len(METRICS) + 1))
-    for day in range(days_before):
+    start_day = first_day + days_before
+    for day in range(first_day, start_day):
         _add(here, first, day, visits_per_day, before)
     start = here.fork()
     names = here.first_user + np.arange(len(here.shoppers))
@@ -90,9 +92,9 @@ def ab_test(
     after = np.zeros_like(before)
     came: list[Array] = []
     split = SplitPolicy((first, second), lambda user: arm[user - here.first_user])
-    for day in range(days_before, days_before + days):
+    for day in range(start_day, start_day + days):
         came.append(_add(here, split, day, visits_per_day, after))
-        progress("a/b test", day - days_before + 1, days)
+        progress("a/b test", day - start_day + 1, days)
     users = _in_order(np.concatenate(came) if came else np.zeros(0, np.int64))
     sides = [users[arm[users] == n] for n in (0, 1)]
     means = [after[side, :-1].sum(0) / max(after[side, -1].sum(), 1) for side in sides]
@@ -110,7 +112,7 @@ def ab_test(
         raw=raw,
         sequential=_sequential(value_UM[sides[1], 0], value_UM[sides[0], 0], 0.1 * means[0][0], level),
         ratio=sample_ratio([len(side) for side in sides]),
-        truth=_truth(start, (first, second), days_before, days, visits_per_day) if with_truth else {},
+        truth=_truth(start, (first, second), start_day, days, visits_per_day) if with_truth else {},
         num_users=(len(sides[0]), len(sides[1])),
     )
 
@@ -132,6 +134,7 @@ def interleaved(
     days: int = 1,
     visits_per_day: int = 2000,
     *,
+    first_day: int = 0,
     level: float = 0.95,
 ) -> list[Preference]:
     """What the shoppers of a town click on pages drafted from all policies: one Preference a pair; votes are users'.
@@ -143,7 +146,7 @@ def interleaved(
     here = town.fork()
     drafted = DraftedPolicy(list(policies.values()), multileave)
     credits, users = [], []
-    for day in range(days):
+    for day in range(first_day, first_day + days):
         for party, pages, feedback in here.served(drafted, day, visits_per_day):
             first = np.flatnonzero(party.visits.offset == 0)
             lists = listed(pages).with_columns(team=drafted.teams[drafted.teams >= 0])

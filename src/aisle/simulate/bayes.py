@@ -5,15 +5,14 @@ the annotator's confusion matrix) and understands every query; of an item it kno
 list, title and description, and no other item's.  What a seller did not write stays uncertain, what he wrote may be
 wrong, and the annotator errs: nothing else keeps the reader from a macro-F1 of 1.
 
-Legend: P pairs, N rows of one query, W wants, M values of an attribute on a shelf.
+Legend: P pairs, N rows of one query, X outcomes of a want.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,15 +20,19 @@ import pyarrow as pa
 from aisle.core.lists import Array
 from aisle.simulate.annotator import confusion
 from aisle.simulate.catalogue import NUM_STYLES
-from aisle.simulate.grades import CATEGORY, RULES, category_of, combined, holds, verdict_of_value
-from aisle.simulate.intent import Intent, Want
+from aisle.simulate.grades import RULES, category_of, combined, holds, value_holds
+from aisle.simulate.intent import Want
 from aisle.simulate.queries import Query
-from aisle.simulate.sellers import SILENT
-from aisle.simulate.taxonomy import CHOICES, ENTRIES
+from aisle.simulate.reading import coded, place_of, values
+from aisle.simulate.taxonomy import CHOICES
+from aisle.simulate.utility import CUTS, cut, distance, far, uses_utility, value_distance, weights
 from aisle.simulate.world import World
 
 FILLED_TITLE = 3
 """Sellers of this style name the use in the title."""
+
+MET, NEAR_OR_FAR = (2, 0), (0.0, 1.0)
+"""What a use that is right, and one that is not, mean to the rule table and to utility."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,108 +92,75 @@ def judged_pairs(judgments: pa.Table, asked: Sequence[Query]) -> list[Array]:
 
 def posterior(world: World, query: Query, rows: Array) -> Array:
     """float64[N, 4]: probability of the true grades 1 to 4 of these rows, given what is displayed."""
-    intent = query.intent
-    truth = world.truth
-    category = category_of(truth, intent, rows)
+    leaf_N = world.truth.leaf[rows]
+    by_utility = uses_utility(query.text, world.knobs.utility)
+    # A shelf from which nothing can be more than irrelevant needs no reading.
+    hopeful = far(query.intent)[leaf_N] < -CUTS[0] if by_utility else category_of(world.truth, query.intent, rows) > 0
     out = np.zeros((len(rows), 4))
-    out[category == CATEGORY.index("mismatch"), 0] = 1.0
-    for leaf in np.unique(truth.leaf[rows[category > 0]]):
-        here = np.flatnonzero(truth.leaf[rows] == leaf)
-        each = [_verdicts(world, want, int(leaf), rows[here]) for want in intent.wants]
-        attribute_N3 = _attribute(intent, each, len(here))
-        fired = 3 * category[here[0]] + np.arange(3)
-        for rule, chance in zip(fired, attribute_N3.T, strict=True):
-            out[here, RULES[rule].grade - 1] += chance
+    out[~hopeful, 0] = 1.0
+    for leaf in np.unique(leaf_N[hopeful]):
+        here = np.flatnonzero(leaf_N == leaf)
+        grade_of = _felt if by_utility else _ruled
+        out[here] = grade_of(world, query, int(leaf), rows[here])
     return out
 
 
-def _attribute(intent: Intent, each: Sequence[Array], count: int) -> Array:
-    """float64[N, 3]: chances of the attribute verdict, from those of the single wants, which are independent."""
-    out = np.zeros((count, 3))
+def _ruled(world: World, query: Query, leaf: int, rows: Array) -> Array:
+    """float64[N, 4] of one shelf, by the rule table."""
+    intent = query.intent
+    each = [
+        _outcomes(world, want, leaf, rows, holds(world.truth, want, rows), value_holds, MET) for want in intent.wants
+    ]
+    category = int(category_of(world.truth, intent, rows[:1])[0])
+    out = np.zeros((len(rows), 4))
     for verdicts in product(range(3), repeat=len(each)):
-        chance = np.ones(count)
-        for verdict, chances in zip(verdicts, each, strict=True):
-            chance = chance * chances[:, verdict]
-        out[:, combined(np.array([verdicts], np.int8).reshape(1, -1), intent)[0]] += chance
+        chance = np.ones(len(rows))
+        for verdict, (chances, outcome) in zip(verdicts, each, strict=True):
+            chance = chance * (chances * (outcome == verdict)).sum(axis=1)
+        attribute = combined(np.array(verdicts, np.int8).reshape(1, -1), intent)[0]
+        out[:, RULES[3 * category + attribute].grade - 1] += chance
     return out
 
 
-def _verdicts(world: World, want: Want, leaf: int, rows: Array) -> Array:
-    """float64[N, 3]: chances that a want is contradicted, nearly holds, holds, for items of one shelf."""
+def _felt(world: World, query: Query, leaf: int, rows: Array) -> Array:
+    """float64[N, 4] of one shelf, by latent utility."""
+    intent = query.intent
+    chance_NX, felt_NX = np.ones((len(rows), 1)), np.full((len(rows), 1), -far(intent)[leaf])
+    for want, heavy in zip(intent.wants, weights(intent, query.text), strict=True):
+        sure = distance(world.truth, want, rows)
+        chance, away = _outcomes(world, want, leaf, rows, sure, value_distance, NEAR_OR_FAR)
+        chance_NX = (chance_NX[:, :, None] * chance[:, None, :]).reshape(len(rows), -1)
+        away = np.broadcast_to(away, chance.shape)
+        felt_NX = (felt_NX[:, :, None] - heavy * away[:, None, :]).reshape(len(rows), -1)
+    grade_NX = cut(felt_NX)
+    return np.stack([(chance_NX * (grade_NX == grade)).sum(axis=1) for grade in (1, 2, 3, 4)], axis=1)
+
+
+def _outcomes(
+    world: World,
+    want: Want,
+    leaf: int,
+    rows: Array,
+    sure_N: Array,
+    of_values: Callable[..., Array],
+    of_use: tuple[float, float],
+) -> tuple[Array, Array]:
+    """What may come of a want for items of one shelf: chances [N, X], and what each outcome means [N or 1, X].
+
+    sure_N: what comes of it when the item is what it truly is.  of_values: the same for values of an attribute.
+    of_use: the same for an item that has the use that is wanted, and for one that has not.
+    """
     truth = world.truth
-    sure: Array = np.eye(3)[holds(truth, want, rows)]
+    certain = np.ones((len(rows), 1)), sure_N[:, None]
     if want.field in ("brand", "price_cents"):
-        return sure
+        return certain
     on_shelf = np.flatnonzero(truth.leaf == leaf)
     if want.field == "use":
+        is_so = truth.use == truth.uses.index(want.text)
         said = (truth.told.use[rows] > 0) | (truth.merchant[rows] % NUM_STYLES == FILLED_TITLE)
-        usual = np.eye(3)[holds(truth, want, on_shelf)].mean(axis=0)
-        return np.where(said[:, None], sure, usual)
-    place = next((n for n, slot in enumerate(CHOICES[leaf]) if ENTRIES[slot[0]].name == want.field), None)
+        chance = np.where(said, is_so[rows], is_so[on_shelf].mean())
+        return np.stack([chance, 1 - chance], axis=1), np.array([of_use])
+    place = place_of(leaf, want.field)
     if place is None:
-        return sure
-    choices = CHOICES[leaf][place]
-    value_NM = _values(world, leaf, place, rows, on_shelf)
-    verdict_M = np.array(
-        [verdict_of_value(want, ENTRIES[c].text, ENTRIES[c].family, ENTRIES[c].number) for c in choices]
-    )
-    return value_NM @ np.eye(3)[verdict_M]
-
-
-def _values(world: World, leaf: int, place: int, rows: Array, on_shelf: Array) -> Array:
-    """float64[N, M]: posterior of an attribute's true value, given the list and the running text of each item.
-
-    A seller errs with probability ``wrong``, to any other value alike, in the list alone or (half) in the text as well;
-    values that nobody writes out are silent in the text.
-    """
-    truth, wrong = world.truth, world.knobs.wrong
-    choices = CHOICES[leaf][place]
-    place_of = {int(c): n for n, c in enumerate(choices)}
-    count = len(choices)
-    prior_M = np.bincount([place_of[int(e)] for e in truth.entry[on_shelf, place]], minlength=count) + 0.5
-    prior_M = prior_M / prior_M.sum()
-    true_N = np.array([place_of[int(e)] for e in truth.entry[rows, place]])
-    listed_N = _listed(world, rows, choices)
-    told = truth.told
-    in_text = ((told.titled[rows] | told.described[rows]) >> place) & 1
-    mistitled = (told.mistitled[rows] >> place) & 1
-    # Where the text errs and the list is silent the wrong value is not recorded: another one stands for it.
-    errs_to = np.where(listed_N >= 0, listed_N, (true_N + 1) % count)
-    text_N = np.where(in_text == 1, np.where(mistitled == 1, errs_to, true_N), -1)
-
-    value = np.arange(count)[None, :]
-    listed, text = listed_N[:, None], text_N[:, None]
-    err = wrong / max(count - 1, 1)
-    as_listed = (listed < 0) | (listed == value)
-    as_text = (text < 0) | (text == value)
-    right = (1 - wrong) * (as_listed & as_text)
-    in_list = np.where(listed < 0, wrong, np.where(listed != value, err, 0.0)) * as_text * 0.5
-    agree = (listed < 0) | (text < 0) | (listed == text)
-    shown_value = np.where(listed >= 0, listed, text)
-    both = np.where(shown_value < 0, wrong, np.where(shown_value != value, err, 0.0)) * agree * 0.5
-    unspoken_M = np.array([ENTRIES[c].text in SILENT for c in choices])
-    silence = np.where(unspoken_M, 1.0, np.where(text < 0, _silence(world, place, on_shelf), 1.0))
-    silence = np.where(unspoken_M & (text >= 0) & (text == value), 0.0, silence)
-    weight = prior_M * (right + in_list + both) * silence
-    total = weight.sum(axis=1, keepdims=True)
-    return np.where(total > 0, weight / np.maximum(total, 1e-300), prior_M)
-
-
-def _silence(world: World, place: int, on_shelf: Array) -> float:
-    """How often the running text of a shelf is silent on an attribute whose value could be written out."""
-    truth = world.truth
-    spoken = np.array([entry.text not in SILENT for entry in ENTRIES])[truth.entry[on_shelf, place]]
-    told = ((truth.told.titled[on_shelf] | truth.told.described[on_shelf]) >> place) & 1
-    return float(1 - told[spoken].mean()) if spoken.any() else 1.0
-
-
-def _listed(world: World, rows: Array, choices: Array) -> Array:
-    """int64[N]: index into ``choices`` of the value in each item's attribute list, -1 where it is left out."""
-    place_of = {_key(ENTRIES[c].name, ENTRIES[c].text, ENTRIES[c].number): n for n, c in enumerate(choices)}
-    lists = world.items["attributes"].take(rows).to_pylist()
-    found = [[place_of.get(_key(a["name"], a["text"], a["number"]), -1) for a in shown] for shown in lists]
-    return np.array([max(places, default=-1) for places in found], np.int64)
-
-
-def _key(name: str, text: str | None, number: float | None) -> tuple[Any, ...]:
-    return name, text, number
+        return certain
+    return values(world, leaf, place, rows), of_values(want, *coded(CHOICES[leaf][place]))[None, :]

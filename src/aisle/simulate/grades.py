@@ -130,41 +130,41 @@ def combined(constraint: Array, intent: Intent) -> Array:
 
 
 def holds(truth: Truth, want: Want, rows: Array) -> Array:
-    """int8[N]: 2 where a want holds, 1 nearly (another blue, a little too dear), 0 where it is contradicted."""
-    verdict = _holds(truth, want, rows)
-    if want.negated:
-        # Another shade of what is not wanted is not wanted either.
-        return np.where(verdict == 0, 2, 0).astype(np.int8)
-    return verdict
+    """int8[N]: 2 where a want holds, 1 nearly (another blue, a little too dear), 0 where it is contradicted.
 
-
-def _holds(truth: Truth, want: Want, rows: Array) -> Array:
-    if want.field == "brand":
-        return _yes(truth.brand[rows] == truth.brands.index(want.text))
-    if want.field == "use":
-        return _yes(truth.use[rows] == truth.uses.index(want.text))
+    Raises SettingError for an attribute that no item has.
+    """
     if want.field == "price_cents":
         over = truth.price_cents[rows] / want.number
         return np.where(over <= 1.0, 2, np.where(over <= NEARLY_DEAR, 1, 0)).astype(np.int8)
-    if want.field in truth.numbers and not want.text:
-        return _yes(truth.numbers[want.field][rows] == want.number)
-    if want.field not in truth.texts:
-        raise SettingError(f"no item of this world has a {want.field!r}; it has {', '.join(sorted(truth.texts))}")
-    family = truth.families[want.field][rows] == CODE[want.family]
-    exact = truth.texts[want.field][rows] == CODE[want.text]
-    fits = exact | family if want.text == want.family else exact
-    return np.where(fits, 2, np.where(family, 1, 0)).astype(np.int8)
+    if want.field in ("brand", "use"):
+        names, own = (truth.brands, truth.brand) if want.field == "brand" else (truth.uses, truth.use)
+        return _turned(want, _yes(own[rows] == names.index(want.text)))
+    return value_holds(want, *values_of_rows(truth, want, rows))
 
 
-def verdict_of_value(want: Want, text: str | None, family: str | None, number: float | None) -> int:
-    """0 to 2 as ``holds``, for one value of the attribute that is wanted."""
+def values_of_rows(truth: Truth, want: Want, rows: Array) -> tuple[Array, Array, Array]:
+    """Codes of the texts and of their families, and the numbers [N], that rows have of the attribute that is wanted."""
+    none, nan = np.full(len(rows), -1, np.int16), np.full(len(rows), np.nan)
+    if not want.text and want.field in truth.numbers:
+        return none, none, truth.numbers[want.field][rows]
+    if want.text and want.field in truth.texts:
+        return truth.texts[want.field][rows], truth.families[want.field][rows], nan
+    raise SettingError(f"no item of this world has a {want.field!r}; it has {', '.join(sorted(truth.texts))}")
+
+
+def value_holds(want: Want, text: Array, family: Array, number: Array) -> Array:
+    """int8[N] as ``holds``, for values of the attribute that is wanted."""
     if not want.text:
-        verdict = 2 if number == want.number else 0
-    elif text == want.text or (want.text == want.family and family == want.family):
-        verdict = 2
-    else:
-        verdict = 1 if family == want.family else 0
-    return verdict if not want.negated else 2 if verdict == 0 else 0
+        return _turned(want, _yes(number == want.number))
+    same_family = family == CODE[want.family]
+    fits = (text == CODE[want.text]) | (same_family & (want.text == want.family))
+    return _turned(want, np.where(fits, 2, np.where(same_family, 1, 0)).astype(np.int8))
+
+
+def _turned(want: Want, verdict: Array) -> Array:
+    """The verdict of a want that may be negated: another shade of what is not wanted is not wanted either."""
+    return _yes(verdict == 0) if want.negated else verdict
 
 
 def _yes(same: Array) -> Array:

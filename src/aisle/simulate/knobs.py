@@ -21,18 +21,18 @@ class Knobs:
     """
 
     gap: float = knob(
-        0.7,
+        0.4,
         null=0.0,
         adverse=1.0,
         says="shoppers use other words than sellers: synonyms, abbreviations, paraphrased uses, other nouns",
     )
     morphology: float = knob(
-        0.5, null=0.0, adverse=1.0, says="shoppers bend, join and split words: plurals, woollen, tshirt, 500g"
+        0.4, null=0.0, adverse=1.0, says="shoppers bend, join and split words: plurals, woollen, tshirt, 500g"
     )
-    slips: float = knob(0.5, null=0.0, adverse=1.0, says="shoppers misspell: half of this share of slips in any query")
-    foreign: float = knob(0.06, null=0.0, adverse=0.4, says="share of queries typed in a second language (German)")
-    drift: float = knob(0.3, null=0.0, adverse=1.0, says="new words for old things spread as days go by")
-    hard: float = knob(0.25, null=0.0, adverse=0.6, says="share of negations, alternatives, questions and knowledge")
+    slips: float = knob(0.4, null=0.0, adverse=1.0, says="shoppers misspell: half of this share of slips in any query")
+    foreign: float = knob(0.04, null=0.0, adverse=0.4, says="share of queries typed in a second language (German)")
+    drift: float = knob(0.2, null=0.0, adverse=1.0, says="new words for old things spread as days go by")
+    hard: float = knob(0.16, null=0.0, adverse=0.6, says="share of negations, alternatives, questions and knowledge")
     missing: float = knob(
         0.25, null=0.0, adverse=0.6, says="share of attributes that a seller leaves out of the attribute list"
     )
@@ -61,7 +61,7 @@ class Knobs:
     )
     noise: float = knob(0.7, null=0.0, adverse=1.0, says="errors of the annotator, by the full confusion matrix at 1")
     utility: float = knob(
-        0.0, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"
+        0.25, null=0.0, adverse=1.0, says="share of queries graded by a latent utility instead of the rule table"
     )
     taste: float = knob(
         0.7, null=0.0, adverse=1.0, says="how personal clicks are; the shelves a shopper visits are always personal"

@@ -64,13 +64,20 @@ def log_days(
     visits_per_day = max(200, world.num_items // 4) if visits_per_day is None else visits_per_day
     if days < 0 or visits_per_day < 0:
         raise SettingError(f"{days} days of {visits_per_day} visits were asked for; give 0 or more of both")
-    users = max(50, days * visits_per_day // 10)
-    town = Town(world, seed=seed, users=users, days=days, clicks=clicks, queries=num_queries)
+    town = town_of(world, days, visits_per_day, seed, num_queries=num_queries, clicks=clicks)
     policy = policy or LexicalPolicy(world)
     progress("days", 0, days)
     for day in range(days):
         yield day_log(town, policy, day, visits_per_day)
         progress("days", day + 1, days)
+
+
+def town_of(
+    world: World, days: int, visits_per_day: int, seed: int = 0, *, num_queries: int = 600, clicks: str = "position"
+) -> Town:
+    """The town whose log ``log`` writes, before its first day."""
+    users = max(50, days * visits_per_day // 10)
+    return Town(world, seed=seed, users=users, days=days, clicks=clicks, queries=num_queries)
 
 
 def day_log(town: Town, policy: Policy | Oracle, day: int, visits: int) -> pa.Table:

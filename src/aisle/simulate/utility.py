@@ -1,10 +1,10 @@
 """A second way to grades: how well an item would serve a shopper, felt rather than ruled, cut at fixed heights.
 
 Nothing of the rule table is in it.  Kinds of product lie near or far in the taxonomy and in what they are for; colours
-lie near or far in perceived lightness and hue; numbers and prices by their ratio; each shopper weighs wants differently;
-quality makes up for a little.  ``world.grades`` uses it for a share ``utility`` of the queries.
+lie near or far in perceived lightness and hue; numbers and prices by their ratio; each shopper weighs wants differently.
+``world.grades`` uses it for a share ``utility`` of the queries.
 
-Legend: N rows, S shelves.
+Legend: N rows, W wants, S shelves.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from hashlib import blake2b
 import numpy as np
 
 from aisle.core.lists import Array
+from aisle.simulate.grades import values_of_rows
 from aisle.simulate.intent import Intent, Want
 from aisle.simulate.taxonomy import CODE, HEX, LEAVES, TEXTS
 from aisle.simulate.truth import Truth
@@ -24,20 +25,29 @@ CUTS = (-2.5, -1.05, -0.4)
 OUT_OF_AISLE, OUT_OF_DEPARTMENT, IN_AISLE = 3.2, 4.5, 1.5
 
 
-def utility(truth: Truth, intent: Intent, rows: Array, text: str) -> Array:
-    """float64[N], 0 at best but for quality: how well these rows serve a wish typed as ``text``."""
-    rng = np.random.default_rng(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()))
-    weight = rng.lognormal(0.0, 0.4, len(intent.wants))
-    far_S = np.min([FAR_SS[leaf] for leaf in intent.leaves], axis=0)
-    felt = 0.2 * truth.quality[rows] - far_S[truth.leaf[rows]]
-    for want, heavy in zip(intent.wants, weight, strict=True):
-        felt = felt - heavy * _distance(truth, want, rows)
-    return felt
-
-
 def felt_grades(truth: Truth, intent: Intent, rows: Array, text: str) -> Array:
-    """int8[N], 1 to 4."""
-    return (1 + np.searchsorted(CUTS, utility(truth, intent, rows, text), "right")).astype(np.int8)
+    """int8[N], 1 to 4: what these rows are worth to a shopper who typed ``text``."""
+    felt = -far(intent)[truth.leaf[rows]]
+    for want, heavy in zip(intent.wants, weights(intent, text), strict=True):
+        felt = felt - heavy * distance(truth, want, rows)
+    return cut(felt)
+
+
+def cut(utility: Array) -> Array:
+    """int8, 1 to 4, of utilities, which are 0 at best."""
+    return (1 + np.searchsorted(CUTS, utility, "right")).astype(np.int8)
+
+
+def weights(intent: Intent, text: str) -> Array:
+    """float64[W]: how heavily the shopper who typed ``text`` takes each want."""
+    rng = np.random.default_rng(int.from_bytes(blake2b(text.encode(), digest_size=8).digest()))
+    return rng.lognormal(0.0, 0.4, len(intent.wants))
+
+
+def far(intent: Intent) -> Array:
+    """float64[S]: how far each shelf is from the nearest that was asked for."""
+    nearest: Array = FAR_SS[list(intent.leaves)].min(axis=0)
+    return nearest
 
 
 def uses_utility(text: str, share: float) -> bool:
@@ -61,27 +71,32 @@ def _far() -> Array:
 FAR_SS = _far()
 
 
-def _distance(truth: Truth, want: Want, rows: Array) -> Array:
+def distance(truth: Truth, want: Want, rows: Array) -> Array:
     """float64[N]: 0 where the want is met, about 1 where it is plainly not."""
     if want.field == "price_cents":
         return np.clip(2.0 * np.log(truth.price_cents[rows] / want.number), 0.0, 1.6)
     if want.field in ("brand", "use"):
-        names = truth.brands if want.field == "brand" else truth.uses
-        own = truth.brand[rows] if want.field == "brand" else truth.use[rows]
-        away = (own != names.index(want.text)).astype(float)
-    elif want.text:
-        away = _colours_apart(truth, want, rows) if want.field == "colour" else _apart(truth, want, rows)
+        names, own = (truth.brands, truth.brand) if want.field == "brand" else (truth.uses, truth.use)
+        return _turned(want, (own[rows] != names.index(want.text)).astype(float))
+    return value_distance(want, *values_of_rows(truth, want, rows))
+
+
+def value_distance(want: Want, text: Array, family: Array, number: Array) -> Array:
+    """float64[N] as ``distance``, for values of the attribute that is wanted: codes of texts and families, numbers."""
+    if not want.text:
+        away = np.nan_to_num(np.minimum(np.abs(np.log2(number / want.number)), 1.0), nan=1.0)
+    elif want.field == "colour":
+        away = _colours_apart(want, text, family)
     else:
-        own = truth.numbers[want.field][rows]
-        away = np.nan_to_num(np.minimum(np.abs(np.log2(own / want.number)), 1.0), nan=1.0)
+        same_family = family == CODE[want.family]
+        same = (text == CODE[want.text]) | (same_family & (want.text == want.family))
+        away = np.where(same, 0.0, np.where(same_family, 0.35, 1.0))
+    return _turned(want, away)
+
+
+def _turned(want: Want, away: Array) -> Array:
+    """The distance from a want that may be negated: what is near to the unwanted is far from the wish."""
     return 1.2 * np.clip(1.0 - 1.8 * away, 0.0, 1.0) if want.negated else away
-
-
-def _apart(truth: Truth, want: Want, rows: Array) -> Array:
-    """float64[N]: of values without a look, 0 the same or of the family asked for, .35 of the same family, 1 others."""
-    own, family = truth.texts[want.field][rows], truth.families[want.field][rows]
-    same = (own == CODE[want.text]) | ((want.text == want.family) & (family == CODE[want.family]))
-    return np.where(same, 0.0, np.where(family == CODE[want.family], 0.35, 1.0))
 
 
 def _lab(code: str) -> Array:
@@ -105,9 +120,8 @@ def _lab(code: str) -> Array:
 _LAB = np.array([_lab(HEX[text]) if text in HEX else np.full(3, np.nan) for text in TEXTS])
 
 
-def _colours_apart(truth: Truth, want: Want, rows: Array) -> Array:
+def _colours_apart(want: Want, text: Array, family: Array) -> Array:
     """float64[N]: perceived distance of colours, 1 from 0.25 on; a shade of the family asked for is nearer."""
-    own = _LAB[truth.texts[want.field][rows]]
-    away = np.nan_to_num(np.minimum(np.linalg.norm(own - _LAB[CODE[want.text]], axis=1) / 0.25, 1.0), nan=1.0)
-    of_family = (want.text == want.family) & (truth.families[want.field][rows] == CODE[want.family])
-    return np.where(of_family, 0.3 * away, away)
+    away = np.nan_to_num(np.minimum(np.linalg.norm(_LAB[text] - _LAB[CODE[want.text]], axis=1) / 0.25, 1.0), nan=1.0)
+    of_family = (want.text == want.family) & (family == CODE[want.family])
+    return np.where(of_family, 0.3 * away, np.where(text < 0, 1.0, away))

@@ -86,10 +86,14 @@ class World:
 
         By the rule table; for a share ``utility`` of the queries by a latent utility, which no rule explains.
         """
-        if uses_utility(query.text, self.knobs.utility):
+        if not self.ruled(query):
             rows = np.arange(self.num_items) if rows is None else rows
             return felt_grades(self.truth, query.intent, rows, query.text)
         return self.verdicts(query, rows).grade
+
+    def ruled(self, query: Query) -> bool:
+        """Whether the rule table grades a query, so that its verdicts explain its grades."""
+        return not uses_utility(query.text, self.knobs.utility)
 
     def verdicts(self, query: Query, rows: Array | None = None) -> Verdicts:
         """What the rule table says step by step of these rows, all items when None."""
@@ -129,6 +133,7 @@ def simulate(
     from aisle.simulate.annotator import annotate
     from aisle.simulate.log import log_days
 
+    checked(settings_of(world) | knobs)  # before a folder is made
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
     progress("catalogue", 0, None)
     made = World.make(items, seed, world, **knobs)
