@@ -1,0 +1,194 @@
+"""Any causal language model of the ``transformers`` library, by name or path, behind the same interface as the small one.
+
+A model is read from a folder or from the library's cache; nothing is downloaded unless ``download`` is set.  LoRA comes from
+``peft``, 4 and 8 bit weights from what the library finds on the machine.
+
+Legend: B rows, T tokens, Q prompts, G answers a prompt, S = Q G answers, P prompt tokens, R answer tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from aisle.core.errors import AisleError, StateError
+from aisle.core.lists import Array
+from aisle.core.method import Settings
+from aisle.nn.backbones.backbone import Backbone, Decoding
+from aisle.nn.backbones.packed import Packed
+
+
+class Lora(Settings):
+    """Low-rank adapters (arXiv:2106.09685): ``rank``, ``alpha``, ``dropout``, and the layers that get one."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class HfShape(Settings):
+    """
+    name      a folder, or a name of the hub
+    revision  of a name
+    dtype     of the weights
+    bits      4 or 8: weights in that width (needs bitsandbytes and a GPU); 16 or 32 by ``dtype``
+    lora      train adapters and leave the model as it is; None trains everything
+    download  whether the library may fetch what is not on this machine
+    """
+
+    name: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    bits: Literal[0, 4, 8] = 0
+    lora: Lora | None = None
+    download: bool = False
+
+
+class Hf(Backbone):
+    """A pre-trained model.  ``reference()`` lends the model without its adapters, so LoRA needs no second copy for KL or DPO."""
+
+    def __init__(self, shape: HfShape, model: Any, end_id: int) -> None:
+        super().__init__()
+        self.shape, self.model, self.end_id = shape, model, end_id
+        config = model.config.get_text_config()
+        self.vocab_size, self.width = int(config.vocab_size), int(config.hidden_size)
+
+    @classmethod
+    def load(cls, shape: HfShape, *, end_id: int, vocab_size: int = 0, device: str = "cpu") -> Hf:
+        """``vocab_size`` above the model's own makes room for marks.  Raises StateError when the model is not here."""
+        transformers = _library("transformers")
+        quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                shape.name,
+                revision=shape.revision,
+                dtype=getattr(torch, shape.dtype),
+                local_files_only=not shape.download,
+                use_safetensors=True,
+                **quantised,
+            )
+        except OSError as error:
+            raise StateError(
+                f"no model {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder that holds one, or set "
+                "download=true to let it be fetched"
+            ) from None
+        if vocab_size > model.get_input_embeddings().num_embeddings:
+            model.resize_token_embeddings(vocab_size)
+        if shape.lora is not None:
+            model = _with_adapters(model, shape.lora)
+        return cls(shape, model.to(device), end_id)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @contextmanager
+    def reference(self) -> Iterator[Hf]:
+        """The model as it was before its adapters learned.  Raises AisleError without adapters."""
+        if self.shape.lora is None:
+            raise AisleError("a model without adapters changes as it learns; keep a copy as the reference, or set lora")
+        with self.model.disable_adapter():
+            yield self
+
+    def settings(self) -> dict[str, Any]:
+        return {"shape": self.shape.model_dump(), "end_id": self.end_id}
+
+    def hidden(self, packed: Packed) -> Tensor:
+        """Through the decoder alone: logits are made only where they are asked for."""
+        seen = packed.mask
+        lowest = torch.finfo(self.model.dtype).min
+        bias = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device).masked_fill(~seen, lowest)
+        out = self.decoder(input_ids=packed.token, attention_mask=bias, position_ids=packed.position, use_cache=False)
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        return self.model.get_output_embeddings()(hidden_ND)  # type: ignore[no-any-return]
+
+    def decoding(self, prompts: Sequence[Array], group: int, max_new: int) -> HfDecoding:
+        # The library's caches end where the next token goes, so prompts are filled up in front.
+        length_Q = torch.tensor([len(p) for p in prompts], device=self.device)
+        longest = int(length_Q.max())
+        token_QP = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        for q, prompt in enumerate(prompts):
+            token_QP[q, longest - len(prompt) :] = torch.from_numpy(np.asarray(prompt, np.int64))
+        place_P = torch.arange(longest, device=self.device)
+        filling_Q1 = (longest - length_Q)[:, None]
+        out = self.decoder(
+            input_ids=token_QP.to(self.device),
+            attention_mask=(place_P >= filling_Q1).long(),
+            position_ids=(place_P - filling_Q1).clamp(min=0),
+            use_cache=True,
+        )
+        return HfDecoding(self, out, (place_P >= filling_Q1).long(), length_Q, group)
+
+    @property
+    def decoder(self) -> Any:
+        """The stack of layers without the output head, adapters included."""
+        base = self.model.get_base_model() if self.shape.lora is not None else self.model
+        return base.get_decoder()
+
+
+class HfDecoding(Decoding):
+    """The library's own cache, repeated for the group after the prompt was computed once."""
+
+    def __init__(self, model: Hf, prompt: Any, seen_QP: Tensor, length_Q: Tensor, group: int) -> None:
+        self.model, self.last_QD = model, prompt.last_hidden_state[:, -1]
+        self.cache = prompt.past_key_values
+        self.cache.batch_repeat_interleave(group)
+        self.seen_ST = seen_QP.repeat_interleave(group, 0)
+        self.position_S = length_Q.repeat_interleave(group)
+
+    def first(self) -> Tensor:
+        return self.model.logits(self.last_QD).float()
+
+    def next(self, token_S: Tensor) -> Tensor:
+        self.seen_ST = torch.cat([self.seen_ST, self.seen_ST.new_ones(len(token_S), 1)], 1)
+        out = self.model.decoder(
+            input_ids=token_S[:, None],
+            attention_mask=self.seen_ST,
+            position_ids=self.position_S[:, None],
+            cache=self.cache,
+            use_cache=True,
+        )
+        self.position_S = self.position_S + 1
+        return self.model.logits(out.last_hidden_state[:, -1]).float()
+
+    def keep(self, row_S: Tensor) -> None:
+        self.cache.reorder_cache(row_S)
+
+
+def _with_adapters(model: Any, lora: Lora) -> Any:
+    peft = _library("peft")
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.layers),
+        task_type="CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, config)
+
+
+def _quantised(shape: HfShape, transformers: Any) -> Any:
+    _library("bitsandbytes")
+    if shape.bits == 8:
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, shape.dtype)
+    )
+
+
+def _library(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise AisleError(f"this model needs the library {name!r}; pip install 'aisle[llm]'") from None

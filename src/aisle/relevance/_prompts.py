@@ -1,0 +1,65 @@
+"""Prompts: what a judge reads.  The part that a request's items share comes first, so that it is computed once for all.
+
+Legend: N items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from aisle.core.lists import Array
+from aisle.core.shop import Items
+from aisle.relevance._scale import Scale
+
+Detail = Literal["plain", "instructed"]
+
+QUERY, ITEM, ANSWER, RULE, JUDGED = "<query:>", "<item:>", "<answer:>", "<rule:>", "<judged:>"
+MARKS = (QUERY, ITEM, ANSWER, RULE, JUDGED)
+"""Tokens that open the parts of a plain prompt."""
+
+MAX_TITLE, MAX_ATTRIBUTES = 120, 160
+"""Letters of a title and of the attributes that are read."""
+
+
+class Prompts:
+    """
+    plain       marks and words alone: for small models, which learn what the marks mean
+    instructed  the role, the grades' meanings and the fields in sentences: for pre-trained models
+    """
+
+    def __init__(self, scale: Scale, labels: Sequence[str], detail: Detail = "plain") -> None:
+        self.scale, self.labels, self.detail = scale, tuple(labels), detail
+
+    def head(self, query: str, rules: Sequence[str] = ()) -> str:
+        """What all items of a request share."""
+        if self.detail == "plain":
+            return " ".join([*(f"{RULE} {rule}" for rule in rules), QUERY, query])
+        grades = "\n".join(f"{mark} {meaning}" for mark, meaning in zip(self.labels, self.scale.meanings, strict=True))
+        told = "".join(f"Rule: {rule}\n" for rule in rules)
+        return (
+            "You judge how well a product fits a shopper's search. Answer with one grade, then explain it.\n"
+            f"Grades:\n{grades}\n{told}Search: {query}\n"
+        )
+
+    def tail(self, item: str, judged: str = "") -> str:
+        """What is the item's own; ``judged``: a label that somebody gave before, to be reflected upon."""
+        if self.detail == "plain":
+            return " ".join([ITEM, item, *((JUDGED, judged) if judged else ()), ANSWER])
+        before = f"A previous judgement was: {judged}\n" if judged else ""
+        return f"Product: {item}\n{before}Grade:"
+
+
+def item_texts(items: Items, rows: Array) -> list[str]:
+    """Each item as a judge reads it: title, category, brand, price, attributes."""
+    row_N = np.asarray(rows, np.int32)
+    fields = {name: items.text(name, row_N) for name in ("title", "category", "brand", "attributes")}
+    cents = items.number("price_cents", row_N)
+    prices = ["" if np.isnan(c) else f"{c / 100:g}" for c in cents]
+    parts = zip(fields["title"], fields["category"], fields["brand"], prices, fields["attributes"], strict=True)
+    return [
+        " ; ".join(p for p in (title[:MAX_TITLE], category, brand, price, attributes[:MAX_ATTRIBUTES]) if p)
+        for title, category, brand, price, attributes in parts
+    ]

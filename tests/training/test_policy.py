@@ -1,0 +1,206 @@
+"""Group-relative RL: losses in their limits, and a loop that learns, resumes and draws anew."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from tests.training.words_world import ASKED, END, accuracy, model, prompts, right
+from torch import Tensor
+
+from aisle.core.errors import ContractError
+from aisle.nn.backbones.backbone import Sampling
+from aisle.training.advantages import group_advantage, spread_over_tokens
+from aisle.training.loop import train
+from aisle.training.policy import (
+    GroupLoss,
+    PolicySteps,
+    RolloutBatches,
+    TextRollout,
+    clipped,
+    k3,
+    lesson_loss,
+    mean_over_answers,
+    mean_over_steps,
+    mean_over_tokens,
+    on_policy,
+    ratio,
+    sample_freely,
+    with_old_logp,
+)
+from aisle.training.settings import TrainSettings
+
+G = 8
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TestLosses:
+    def test_unclipped_at_the_old_policy_it_is_reinforce_with_a_group_baseline(self):
+        logp_SR = random(4, 3).requires_grad_()
+        advantage_SR, everywhere = random(4, 3, seed=1), torch.ones(4, 3, dtype=torch.bool)
+        surrogate = clipped(ratio(logp_SR, logp_SR.detach(), everywhere), advantage_SR, low=1e9, high=1e9)
+        (ours,) = torch.autograd.grad(surrogate.mean(), logp_SR)
+        (reinforce,) = torch.autograd.grad(-(logp_SR * advantage_SR).mean(), logp_SR)
+        torch.testing.assert_close(ours, reinforce)
+        (unclipped,) = torch.autograd.grad(on_policy(logp_SR, advantage_SR).mean(), logp_SR)
+        torch.testing.assert_close(unclipped, reinforce)
+
+    def test_a_ratio_beyond_the_clip_learns_nothing_further_in_that_direction(self):
+        logp_SR = torch.tensor([[0.5, -0.5, 0.5, -0.5]], requires_grad=True)
+        advantage_SR, everywhere = torch.tensor([[1.0, 1.0, -1.0, -1.0]]), torch.ones(1, 4, dtype=torch.bool)
+        clipped(ratio(logp_SR, torch.zeros(1, 4), everywhere), advantage_SR).sum().backward()
+        assert (logp_SR.grad != 0).tolist() == [[False, True, True, False]]
+
+    def test_the_ratio_of_a_sequence_is_the_mean_over_its_tokens(self):
+        logp_SR = torch.tensor([[0.4, 0.0, 9.0]])
+        is_token_SR = torch.tensor([[True, True, False]])
+        torch.testing.assert_close(
+            ratio(logp_SR, torch.zeros(1, 3), is_token_SR, "sequence"), torch.full((1, 3), 0.2).exp()
+        )
+
+    def test_k3_is_never_negative_and_0_where_policies_agree(self):
+        assert (k3(random(5, 5), random(5, 5, seed=1)) >= 0).all()
+        assert (k3(random(5, 5), random(5, 5)) == 0).all()
+
+    def test_means_differ_by_what_counts_as_one(self):
+        value_SR = torch.tensor([[1.0, 1.0, 1.0, 4.0], [5.0, 0.0, 0.0, 0.0]])
+        is_token_SR = torch.tensor([[True] * 4, [True, False, False, False]])
+        assert mean_over_tokens(value_SR, is_token_SR) == pytest.approx(12 / 5)
+        assert mean_over_answers(value_SR, is_token_SR) == pytest.approx((7 / 4 + 5) / 2)
+        step_SR = torch.tensor([[0, 0, 0, 1], [0, -1, -1, -1]])
+        assert mean_over_steps(value_SR, step_SR) == pytest.approx(((1 + 4) / 2 + 5) / 2)
+
+
+def reward(rollout: TextRollout) -> Tensor:
+    return torch.tensor(
+        [[float(a[0] == right(int(p[0]))) for a in of] for p, of in zip(rollout.prompts, rollout.answers, strict=True)]
+    )
+
+
+def steps(**loss: object) -> PolicySteps[TextRollout]:
+    return PolicySteps(
+        sample=lambda m, index, g: sample_freely(m, index, [np.array([t]) for t in index], G, Sampling(max_new=2), g),
+        reward=reward,
+        loss=GroupLoss(**{"kl": 0.0, **loss}),
+    )
+
+
+def stream(module: torch.nn.Module, functions: PolicySteps[TextRollout], **how: object) -> RolloutBatches[TextRollout]:
+    return RolloutBatches(module, ASKED, functions, **{"prompts": 8, "steps": 60, "seed": 5, **how})
+
+
+SETTINGS = TrainSettings(lr=3e-3, warmup=0.0, weight_decay=0.0)
+
+
+class TestLoop:
+    def test_reward_alone_teaches_the_right_answers(self):
+        module = model()
+        functions = steps()
+        before = accuracy(module)
+        train(module, stream(module, functions), lesson_loss(functions), SETTINGS)
+        assert before < 0.5
+        assert accuracy(module) == 1.0
+
+    def test_kl_holds_the_policy_near_its_reference(self):
+        moved = {}
+        for kl in (0.0, 10.0):
+            module = model()
+            reference = deepcopy(module)
+            functions = steps(kl=kl, reference=reference)
+            train(module, stream(module, functions, steps=15), lesson_loss(functions), SETTINGS)
+            packed = TextRollout(
+                ASKED, prompts(), [[np.array([right(int(t))])] for t in ASKED], torch.zeros(8, 1)
+            ).packed()
+            with torch.no_grad():
+                moved[kl] = float((module.logp(packed) - reference.logp(packed)).abs().mean())
+        assert moved[10.0] < moved[0.0] / 3
+
+    def test_stopped_and_resumed_it_takes_the_very_same_steps(self, tmp_path):
+        settings = SETTINGS.model_copy(update={"save_every": 5})
+
+        def run(steps_in_all: int, folder) -> torch.nn.Module:
+            module = model()
+            functions = steps()
+            short = settings.model_copy(update={"max_steps": steps_in_all, "schedule": "constant"})
+            train(module, stream(module, functions, steps=20), lesson_loss(functions), short, folder=folder)
+            return module
+
+        whole = run(10, None)
+        run(5, tmp_path)
+        resumed = run(10, tmp_path)
+        for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+    def test_groups_that_teach_nothing_are_replaced_by_fresh_prompts(self):
+        module = model()
+        functions = steps()
+        easy = PolicySteps(
+            sample=functions.sample,
+            reward=lambda rollout: reward(rollout) * torch.from_numpy(rollout.index % 2 == 0)[:, None],
+            loss=functions.loss,
+        )
+        batches = stream(module, easy, prompts=4, tries=20)
+        lesson = next(iter(batches))
+        assert batches.asked > 4
+        assert (lesson.rollout.index % 2 == 0).all()
+        assert len(lesson.rollout) == 4
+        assert 0 < lesson.figures["live"] < 1
+        assert lesson.rollout.old_logp.shape[0] == 4 * G
+
+    def test_where_no_group_ever_teaches_the_step_is_empty_and_the_run_goes_on(self):
+        module = model()
+        hopeless = PolicySteps(
+            sample=steps().sample, reward=lambda rollout: torch.zeros(len(rollout), G), loss=steps().loss
+        )
+        before = [p.clone() for p in module.parameters()]
+        train(module, stream(module, hopeless, steps=2), lesson_loss(hopeless), SETTINGS)
+        for one, other in zip(before, module.parameters(), strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_a_lesson_in_the_middle_cannot_be_saved(self):
+        module = model()
+        batches = stream(module, steps(), inner=2)
+        lessons = iter(batches)
+        first = next(lessons)
+        with pytest.raises(ContractError, match="multiple of 2"):
+            batches.state()
+        assert next(lessons) is first
+        assert batches.state() == {"asked": batches.asked, "given": 2}
+
+    def test_answers_sampled_under_a_hint_are_learned_under_the_plain_prompt(self):
+        """Guided replay: the old policy is re-scored without the hint, so the ratio starts at 1."""
+        module = model()
+        hinted = sample_freely(
+            module,
+            ASKED,
+            [np.array([t, right(int(t))]) for t in ASKED],
+            G,
+            Sampling(max_new=2),
+            torch.Generator().manual_seed(0),
+        )
+        plain = with_old_logp(module, TextRollout(ASKED, prompts(), hinted.answers, hinted.old_logp))
+        assert not torch.allclose(plain.old_logp, hinted.old_logp)
+        _, figures = GroupLoss(kl=0.0)(module, plain, group_advantage(reward(plain)))
+        assert figures["moved"] == 0.0
+
+    def test_token_advantages_pass_through_to_the_loss(self):
+        module = model()
+        rollout = sample_freely(module, ASKED, prompts(), G, Sampling(max_new=2), torch.Generator().manual_seed(0))
+        advantage_QG = group_advantage(reward(rollout))
+        is_token_SR = rollout.packed().is_token
+        whole, _ = GroupLoss(kl=0.0)(module, rollout, advantage_QG)
+        by_token, _ = GroupLoss(kl=0.0)(module, rollout, spread_over_tokens(advantage_QG, is_token_SR))
+        assert torch.equal(whole["policy"], by_token["policy"])
+
+    def test_rollouts_are_taken_apart_and_joined(self):
+        module = model()
+        rollout = sample_freely(module, ASKED, prompts(), G, Sampling(max_new=3), torch.Generator().manual_seed(0))
+        joined = rollout.take(np.array([3, 1])).join(rollout.take(np.array([0])))
+        assert joined.index.tolist() == [ASKED[3], ASKED[1], ASKED[0]]
+        assert torch.equal(joined.old_logp[:G], rollout.old_logp[3 * G : 4 * G])
+        assert all(a[-1] == END or len(a) == 3 for of in joined.answers for a in of)
