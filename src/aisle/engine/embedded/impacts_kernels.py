@@ -25,6 +25,7 @@ CHUNK = 64
 SLACK = 1e-4
 """Share by which a bound is raised before a row is left out for it, more than any rounding of a sum."""
 
+
 @inlined
 def _bits_of(context: Any, value: Any) -> Any:
     """float32 read as int32."""
