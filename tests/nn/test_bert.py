@@ -102,10 +102,10 @@ def test_openvino_answers_several_threads_at_once(graph, titles):
     np.testing.assert_allclose(np.concatenate(found), np.concatenate([expected] * 3), atol=2e-6)
 
 
-@pytest.mark.parametrize("library", ["torch", "openvino"])
-def test_bf16_keeps_the_order(torch, exact, library):
-    """Shoppers' queries against a whole catalogue, near-duplicates included."""
-    rounded = on_torch(torch.bfloat16) if library == "torch" else on_openvino("bf16")
+@pytest.mark.parametrize(("library", "overlap"), [("torch", 0.99), ("openvino", 0.96)])
+def test_rounded_weights_keep_the_order(torch, exact, library, overlap):
+    """Shoppers' queries against a whole catalogue, near-duplicates included: bf16 on torch, 8-bit weights on OpenVINO."""
+    rounded = on_torch(torch.bfloat16) if library == "torch" else on_openvino("int8")
     world = World.make(items=150, seed=2)
     titles, queries = world.items["title"].to_pylist(), [q.text for q in world.queries(40)]
     full_QI = exact.encode(queries) @ exact.encode(titles).T
@@ -114,7 +114,7 @@ def test_bf16_keeps_the_order(torch, exact, library):
         rbo(np.argsort(-a, kind="stable")[:10].tolist(), np.argsort(-b, kind="stable")[:10].tolist())
         for a, b in zip(full_QI, bf16_QI, strict=True)
     ]
-    assert np.mean(overlaps) >= 0.99
+    assert np.mean(overlaps) >= overlap
 
 
 @pytest.mark.parametrize("library", ["exact", "graph"])

@@ -47,10 +47,11 @@ class OwnEncoder:
             project_FD.astype(np.float16).tobytes() + idf_F.tobytes(), digest_size=6
         ).hexdigest()
         self._features, self._idf_F, self._project_FD = features, idf_F, project_FD.astype(np.float32)
+        self._weight_F = _weights(features, idf_F)
 
     def encode(self, texts: Sequence[str]) -> Array:
         """float32[N, D], unit rows; 0 for a text without a known feature."""
-        emb_ND = np.asarray(_bags(texts, self._features, self._idf_F) @ self._project_FD, np.float32)
+        emb_ND = np.asarray(_bags(texts, self._features, self._weight_F) @ self._project_FD, np.float32)
         norm_N1 = np.linalg.norm(emb_ND, axis=1, keepdims=True)
         return emb_ND / np.where(norm_N1 > 1e-6, norm_N1, 1.0)
 
@@ -83,7 +84,7 @@ def train_own(items: Items, *, width: int = 128, seed: int = 0, progress: Progre
     features, idf_F = _vocabulary(texts)
     if not features:
         raise DataError("no item has a word that another shares; an encoder cannot be trained on this shop's text")
-    bags_NF = _bags(texts, features, idf_F)
+    bags_NF = _bags(texts, features, _weights(features, idf_F))
     progress("train encoder", 1, 2)
     encoder = OwnEncoder(features, idf_F, _directions(bags_NF, width, seed))
     progress("train encoder", 2, 2)
@@ -102,7 +103,12 @@ def _vocabulary(texts: Sequence[str]) -> tuple[dict[str, int], Array]:
     return {f: i for i, f in enumerate(kept)}, idf_F.astype(np.float32)
 
 
-def _bags(texts: Sequence[str], features: dict[str, int], idf_F: Array) -> Any:
+def _weights(features: dict[str, int], idf_F: Array) -> Array:
+    """float32[F]: what one occurrence of each feature weighs; a letter group less than a word."""
+    return idf_F * np.array([LETTER_WEIGHT if f.startswith("#") else 1.0 for f in features], np.float32)
+
+
+def _bags(texts: Sequence[str], features: dict[str, int], weight_F: Array) -> Any:
     """Sparse float32[N, F], unit rows."""
     from scipy import sparse
 
@@ -113,11 +119,10 @@ def _bags(texts: Sequence[str], features: dict[str, int], idf_F: Array) -> Any:
             column += [features[f] for f in features_of(word) if f in features]
         ends.append(len(column))
     bags = sparse.csr_matrix(
-        (np.ones(len(column), np.float32), np.array(column, np.int32), ends), (len(texts), len(idf_F))
+        (np.ones(len(column), np.float32), np.array(column, np.int32), ends), (len(texts), len(weight_F))
     )
     bags.sum_duplicates()
-    letters_F = np.array([LETTER_WEIGHT if f.startswith("#") else 1.0 for f in features], np.float32)
-    bags.data = (1 + np.log(bags.data)) * (idf_F * letters_F)[bags.indices]
+    bags.data = (1 + np.log(bags.data)) * weight_F[bags.indices]
     norm_N = np.sqrt(np.asarray(bags.multiply(bags).sum(1)).ravel())
     return sparse.diags_array(1 / np.maximum(norm_N, 1e-9)).astype(np.float32) @ bags
 
