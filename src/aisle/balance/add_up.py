@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from aisle.core.method import Part, State
 class AddUp(Part):
     """weights: task -> weight of its loss, 0 or more."""
 
-    weights: dict[str, float]
+    weights: dict[str, float] = {"click": 1.0, "cart": 1.0, "order": 1.0}
 
     def model_post_init(self, context: Any) -> None:
         if not self.weights or min(self.weights.values()) < 0 or max(self.weights.values()) <= 0:
@@ -26,10 +26,6 @@ class AddUp(Part):
 
     def build(self, env: Env) -> AddUpBalancer:
         return AddUpBalancer(self.weights)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        return cls(weights={"click": 1.0, "order": 1.0})
 
 
 class AddUpBalancer:

@@ -8,7 +8,7 @@ Card: docs/methods/lagrangian.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -36,7 +36,7 @@ class Lagrangian(Part):
                its own.  With levels for all but the last task there is one endless stage, for streams
     """
 
-    order: tuple[str | tuple[str, ...], ...]
+    order: tuple[str | tuple[str, ...], ...] = ("click", "cart", "order")
     reference: Reference = "paired"
     slack: float = 0.0
     rescale: bool = True
@@ -74,10 +74,6 @@ class Lagrangian(Part):
 
     def build(self, env: Env) -> LagrangianBalancer:
         return LagrangianBalancer(self)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        return cls(order=("click", "order"))
 
 
 class LagrangianBalancer:

@@ -7,7 +7,7 @@ Legend: K tasks, P numbers in all shared tensors together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ SALT = 0x9C6
 class PCGrad(Part):
     """tasks: names of the losses."""
 
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] = ("click", "cart", "order")
 
     def model_post_init(self, context: Any) -> None:
         if not self.tasks:
@@ -34,10 +34,6 @@ class PCGrad(Part):
 
     def build(self, env: Env) -> PCGradBalancer:
         return PCGradBalancer(self.tasks, env.seed)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        return cls(tasks=("click", "order"))
 
 
 class PCGradBalancer:

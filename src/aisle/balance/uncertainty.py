@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import exp
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from aisle.core.method import Part, State
 class Uncertainty(Part):
     """tasks: names of the losses.  rate: step of the noise levels' own descent."""
 
-    tasks: tuple[str, ...]
+    tasks: tuple[str, ...] = ("click", "cart", "order")
     rate: float = 0.05
 
     def model_post_init(self, context: Any) -> None:
@@ -27,10 +27,6 @@ class Uncertainty(Part):
 
     def build(self, env: Env) -> UncertaintyBalancer:
         return UncertaintyBalancer(self.tasks, self.rate)
-
-    @classmethod
-    def tiny(cls) -> Self:
-        return cls(tasks=("click", "order"))
 
 
 class UncertaintyBalancer:
