@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 
+REQUIRED = "(to be given)"
+"""What stands for a setting without a default."""
+
+
 def methods(
     as_json: Annotated[
         bool, typer.Option("--json", help="One object a method: name, summary, settings, reads, writes.")
@@ -46,14 +50,15 @@ def _described(name: str) -> dict[str, object]:
     except AisleError as error:
         return {"name": name, "summary": str(error), "settings": {}, "reads": [], "writes": []}
     module = first_line(cls)
-    made = cls()
-    reads, writes = getattr(made, "reads", ()), getattr(made, "writes", ())
+    made = None if any(field.is_required() for field in cls.model_fields.values()) else cls()
     return {
         "name": name,
         "summary": module,
-        "settings": made.model_dump(mode="json"),
-        "reads": sorted(reads),
-        "writes": sorted(writes),
+        "settings": {n: REQUIRED for n, f in cls.model_fields.items() if f.is_required()}
+        if made is None
+        else made.model_dump(mode="json"),
+        "reads": sorted(getattr(made, "reads", ())),
+        "writes": sorted(getattr(made, "writes", ())),
     }
 
 
