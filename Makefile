@@ -24,7 +24,7 @@ $(VENV)/bin/python:
 # A stamp is written after an installation that succeeded, so each is done once for a set of requirements.
 $(VENV)/.run: $(REQUIREMENTS) | $(VENV)/bin/python
 	@echo 'installing aisle with its encoder (once; some minutes)'
-	@$(PIP) -e '.[neural]'
+	@$(PIP) -e '.[neural,openvino]'
 	@touch $@
 
 $(VENV)/.dev: $(REQUIREMENTS) | $(VENV)/bin/python
