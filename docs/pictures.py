@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aisle.simulate.figures import dress, figures
-from aisle.simulate.garments import garment
-from aisle.simulate.pictures import Scene
-from aisle.simulate.raster import batch, drawn, png_of
-from aisle.simulate.surfaces import PATTERNS
-from aisle.simulate.taxonomy import LEAVES
+from aisle.simulate.catalogue.taxonomy import LEAVES
+from aisle.simulate.pictures.figures import dress, figures
+from aisle.simulate.pictures.garments import garment
+from aisle.simulate.pictures.raster import batch, drawn, png_of
+from aisle.simulate.pictures.scene import Scene
+from aisle.simulate.pictures.surfaces import PATTERNS
 from aisle.simulate.world import World
 
 FOLDER = Path(__file__).parent / "images"

@@ -15,9 +15,9 @@ import numpy as np
 
 from aisle.core.lists import ItemLists
 from aisle.evaluate.click_models import Cascade, ClickModel, Coec, Dbn, Pbm, Ubm, pair_ids
-from aisle.simulate.policies import UniformPolicy, listed
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Pages, Party
+from aisle.simulate.loop.policies import UniformPolicy, listed
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Pages, Party
 from aisle.simulate.world import World
 
 MODELS: dict[str, type[ClickModel]] = {"coec": Coec, "pbm": Pbm, "cascade": Cascade, "dbn": Dbn, "ubm": Ubm}

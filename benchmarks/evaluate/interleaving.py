@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from aisle.recipes.live_tests import ab_test, interleaved
-from aisle.simulate.oracle import value
-from aisle.simulate.policies import LexicalPolicy
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Pages, Policy, Visits
+from aisle.simulate.loop.oracle import value
+from aisle.simulate.loop.policies import LexicalPolicy
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Pages, Policy, Visits
 from aisle.simulate.world import World
 
 TESTS = 60

@@ -33,8 +33,8 @@ from aisle.evaluate.counterfactual import (
     second_moment,
 )  # fmt: skip
 from aisle.recipes.logged_rounds import all_slates, mixed_slates
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Party
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Party
 from aisle.simulate.world import World
 
 RUNS, ROUNDS, VISITS = 200, 2000, 40_000

@@ -30,7 +30,7 @@ from aisle.funnel import storing
 from aisle.recipes import plan
 from aisle.recipes.environment import encode_items, open_env
 from aisle.serve.processes import running
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 
 SCRIPT = """
 local paths = {

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from aisle.simulate.catalogue import make_items
-from aisle.simulate.context import about_items
+from aisle.simulate.catalogue.items import make_items
 from aisle.simulate.knobs import Knobs
-from aisle.simulate.raster import batch
-from aisle.simulate.reviews import reviews
+from aisle.simulate.pictures.raster import batch
+from aisle.simulate.texts.context import about_items
+from aisle.simulate.texts.reviews import reviews
 
 PICTURES = 3000
 

@@ -19,9 +19,9 @@ from aisle.data.splits import split_judgments
 from aisle.data.view import View
 from aisle.nn.item_vectors import fill
 from aisle.recipes.environment import memory_env
-from aisle.simulate.annotator import annotate
-from aisle.simulate.log import day_log, town_of
-from aisle.simulate.policies import LexicalPolicy, RankedPolicy
+from aisle.simulate.judgments.annotator import annotate
+from aisle.simulate.loop.log import day_log, town_of
+from aisle.simulate.loop.policies import LexicalPolicy, RankedPolicy
 from aisle.simulate.world import World
 
 PAGES = {"lexical": 4096, "hybrid": 1024, "learned": 1024}

@@ -26,10 +26,10 @@ from _svg import Axis, lines
 
 from aisle.core.lists import Array
 from aisle.data.sets import open_set
-from aisle.simulate.annotator import annotate
-from aisle.simulate.bayes import ceiling, judged_pairs, posterior, written
-from aisle.simulate.log import log
-from aisle.simulate.queries import traffic
+from aisle.simulate.judgments.annotator import annotate
+from aisle.simulate.judgments.bayes import ceiling, judged_pairs, posterior, written
+from aisle.simulate.language.queries import traffic
+from aisle.simulate.loop.log import log
 from aisle.simulate.world import World
 
 ROOT = Path(__file__).parents[2]

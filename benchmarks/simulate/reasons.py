@@ -9,9 +9,9 @@ import argparse
 
 import numpy as np
 
-from aisle.simulate.grades import GRADES
+from aisle.simulate.grades.rules import GRADES
+from aisle.simulate.language.queries import Query
 from aisle.simulate.lexical import best
-from aisle.simulate.queries import Query
 from aisle.simulate.world import World
 
 

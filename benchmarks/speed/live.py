@@ -26,7 +26,7 @@ from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import Applier, open_engine
 from aisle.engine.embedded.log import Log
 from aisle.serve.processes import running
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 
 SETTLE_S = 8.0
 QUERIES = ("lamp", "red dress", "steel kettle", "wireless phone", "running boots", "cotton shirt")

@@ -30,7 +30,7 @@ from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS
 from aisle.data.items import ItemTable
 from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.text import EmbeddedText
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 
 K, QUERIES, ROUNDS, CHANGES = 100, 200, 3, 300
 FIELD_WEIGHTS = {field: TEXT_WEIGHTS[field] for field in TEXT_FIELDS}

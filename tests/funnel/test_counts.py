@@ -14,7 +14,7 @@ from aisle.data.items import ItemTable
 from aisle.data.view import View
 from aisle.funnel import Funnel, fit
 from aisle.recipes.environment import memory_env
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 
 NUM_ITEMS = 600
 PLANS = ("lexical", "hybrid_own")

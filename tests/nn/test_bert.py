@@ -22,7 +22,7 @@ from aisle.nn.encoders.checkpoint import (
     read_checkpoint,
     token_batches,
 )
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 from aisle.simulate.world import World
 
 pytestmark = pytest.mark.skipif(

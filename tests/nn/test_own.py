@@ -9,7 +9,7 @@ import pytest
 from aisle.core.errors import DataError
 from aisle.data.items import ItemTable
 from aisle.nn.encoders.own import OwnEncoder, features_of, train_own
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 from aisle.simulate.known import two_kinds
 
 

@@ -9,8 +9,8 @@ from aisle.core.errors import DataError
 from aisle.data.event_columns import events_of, no_events
 from aisle.data.items import ItemTable
 from aisle.recipes.click_grades import GAINS, click_grades
-from aisle.simulate.log import log
-from aisle.simulate.policies import UniformPolicy
+from aisle.simulate.loop.log import log
+from aisle.simulate.loop.policies import UniformPolicy
 from aisle.simulate.world import World
 
 

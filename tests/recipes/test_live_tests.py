@@ -9,10 +9,10 @@ import pytest
 
 from aisle.core.errors import SettingError
 from aisle.recipes.live_tests import METRICS, ab_test, interleaved
-from aisle.simulate.oracle import value
-from aisle.simulate.policies import LexicalPolicy
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Pages, Policy, Visits
+from aisle.simulate.loop.oracle import value
+from aisle.simulate.loop.policies import LexicalPolicy
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Pages, Policy, Visits
 from aisle.simulate.world import World
 
 

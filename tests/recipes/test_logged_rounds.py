@@ -17,8 +17,8 @@ from aisle.evaluate.counterfactual import (
     second_moment,
 )
 from aisle.recipes.logged_rounds import all_slates, bandit_rounds, mixed_slates, slate_rounds, value_of_slates
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Party
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Party
 from aisle.simulate.world import World
 
 POOL = np.array([3, 40, 77, 120, 200])

@@ -11,7 +11,7 @@ from aisle.data.schema import CATALOGUE, complete
 from aisle.data.shop import Shop
 from aisle.serve.app import create_app
 from aisle.serve.live import LiveShop
-from aisle.simulate.catalogue import catalogue
+from aisle.simulate.catalogue.items import catalogue
 
 NASTY = "<script>alert(\"x\")</script> & <b>bold</b> 'kettle'"
 NASTY_ID = 'a/b "c"?<d>&e=1#f'

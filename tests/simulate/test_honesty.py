@@ -18,7 +18,7 @@ from aisle.funnel import Plan, fit
 from aisle.ranking.fusion import Fusion
 from aisle.recipes.environment import memory_env
 from aisle.retrieval.bm25 import Bm25
-from aisle.simulate.truth import Told, Truth
+from aisle.simulate.catalogue.truth import Told, Truth
 from aisle.simulate.world import World, simulate
 
 ITEMS = 600

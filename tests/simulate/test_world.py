@@ -16,12 +16,12 @@ import pytest
 from aisle.core.errors import AisleError, SettingError
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
-from aisle.simulate.annotator import annotate
-from aisle.simulate.catalogue import catalogue, shown
-from aisle.simulate.grades import GAINS
+from aisle.simulate.catalogue.items import catalogue, shown
+from aisle.simulate.catalogue.taxonomy import KINDS, LEAVES
+from aisle.simulate.grades.rules import GAINS
+from aisle.simulate.judgments.annotator import annotate
+from aisle.simulate.language.queries import HARD
 from aisle.simulate.lexical import Bm25, best
-from aisle.simulate.queries import HARD
-from aisle.simulate.taxonomy import KINDS, LEAVES
 from aisle.simulate.world import World, digest, simulate
 from aisle.simulate.worlds import names
 
@@ -83,8 +83,8 @@ def test_no_truth_stands_in_the_catalogue(world: World) -> None:
 
 def test_same_seed_gives_the_same_bytes_in_another_process() -> None:
     code = (
-        "from aisle.simulate.world import World, digest;from aisle.simulate.log import log;"
-        "from aisle.simulate.annotator import annotate;w=World.make(400, 5);q=w.queries(40);"
+        "from aisle.simulate.world import World, digest;from aisle.simulate.loop.log import log;"
+        "from aisle.simulate.judgments.annotator import annotate;w=World.make(400, 5);q=w.queries(40);"
         "print(w.version, digest(log(w, 2)), digest(annotate(w, q, 800)[0]), hash('a'));print([x.text for x in q])"
     )
     src = str(Path(__file__).parents[2] / "src")

@@ -23,10 +23,10 @@ from aisle.nn.encoders import minilm_is_installed
 from aisle.recipes.click_grades import click_grades
 from aisle.recipes.environment import encode_items, open_env
 from aisle.recipes.live_tests import METRICS, AbTest, ab_test, interleaved
-from aisle.simulate.grades import GAINS
-from aisle.simulate.log import town_of
-from aisle.simulate.oracle import TruthPolicy, value
-from aisle.simulate.policies import LexicalPolicy, RankedPolicy
+from aisle.simulate.grades.rules import GAINS
+from aisle.simulate.loop.log import town_of
+from aisle.simulate.loop.oracle import TruthPolicy, value
+from aisle.simulate.loop.policies import LexicalPolicy, RankedPolicy
 from aisle.simulate.world import World, simulate
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ from aisle.evaluate.online_tests import (
     difference,
     sample_ratio,
 )
-from aisle.simulate.oracle import value
-from aisle.simulate.policies import DraftedPolicy, SplitPolicy, listed
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Policy
+from aisle.simulate.loop.oracle import value
+from aisle.simulate.loop.policies import DraftedPolicy, SplitPolicy, listed
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Policy
 
 METRICS = ("clicks", "orders", "revenue_cents")
 """Each a page shown: sums over the days of the test / pages."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.evaluate.counterfactual import BanditLog, SlateLog
-from aisle.simulate.oracle import rewards
-from aisle.simulate.town import Town
-from aisle.simulate.visits import Pages, Party
+from aisle.simulate.loop.oracle import rewards
+from aisle.simulate.loop.town import Town
+from aisle.simulate.shoppers.visits import Pages, Party
 
 
 def bandit_rounds(

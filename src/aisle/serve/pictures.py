@@ -23,7 +23,7 @@ def picture_svg(record: Mapping[str, Any]) -> str:
 
 def _drawn(record: Mapping[str, Any]) -> str | None:
     try:
-        from aisle.simulate.pictures import picture_of
+        from aisle.simulate.pictures.scene import picture_of
     except ImportError:
         return None
     return picture_of(record)

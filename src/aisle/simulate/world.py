@@ -19,20 +19,20 @@ import pyarrow.compute as pc
 
 from aisle.core.env import Progress, silent
 from aisle.core.lists import Array
-from aisle.simulate.catalogue import as_of, make_items
-from aisle.simulate.grades import Steps, Verdicts, judge, steps
+from aisle.simulate.catalogue.items import as_of, make_items
+from aisle.simulate.catalogue.products import DAY_S, START_S
+from aisle.simulate.catalogue.truth import Truth
+from aisle.simulate.grades.rules import Steps, Verdicts, judge, steps
+from aisle.simulate.grades.utility import felt_grades, uses_utility
 from aisle.simulate.knobs import Knobs, checked
+from aisle.simulate.language.queries import Query, queries
 from aisle.simulate.lexical import Bm25
-from aisle.simulate.products import DAY_S, START_S
-from aisle.simulate.queries import Query, queries
-from aisle.simulate.truth import Truth
-from aisle.simulate.utility import felt_grades, uses_utility
 from aisle.simulate.worlds import DEFAULT, name_of, settings_of
 
 if TYPE_CHECKING:
     from aisle.data.shop import Shop
-    from aisle.simulate.town import Town
-    from aisle.simulate.visits import Policy
+    from aisle.simulate.loop.town import Town
+    from aisle.simulate.shoppers.visits import Policy
 
 RULES = 2
 """Raised whenever queries, grades, judgments or logs of an unchanged catalogue come out differently."""
@@ -106,14 +106,14 @@ class World:
         return steps(self.truth, query.intent, row)
 
     def town(self, *, seed: int = 0, users: int = 1000, **settings: Any) -> Town:
-        """Its shoppers, who give feedback to pages: ``simulate.town.Town``.  They change; the world does not."""
-        from aisle.simulate.town import Town
+        """Its shoppers, who give feedback to pages: ``simulate.loop.town.Town``.  They change; the world does not."""
+        from aisle.simulate.loop.town import Town
 
         return Town(self, seed=seed, users=users, **settings)
 
     def log(self, policy: Policy | None = None, days: int = 7, **settings: Any) -> pa.Table:
-        """The events of some days under a policy (EVENTS table): ``simulate.log.log``."""
-        from aisle.simulate.log import log
+        """The events of some days under a policy (EVENTS table): ``simulate.loop.log.log``."""
+        from aisle.simulate.loop.log import log
 
         return log(self, days, policy=policy, **settings)
 
@@ -144,8 +144,8 @@ def simulate(
     A folder must be new.  Returns what was written: version, items, events, queries, judgments.
     """
     from aisle.data.shop import Shop as OnDisk
-    from aisle.simulate.annotator import annotate
-    from aisle.simulate.log import log_days
+    from aisle.simulate.judgments.annotator import annotate
+    from aisle.simulate.loop.log import log_days
 
     checked(settings_of(world) | knobs)  # before a folder is made
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
