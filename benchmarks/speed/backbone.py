@@ -53,7 +53,14 @@ def main() -> None:
         together = torch.from_numpy(np.stack(prompts))
         never_end = torch.ones(PROMPTS * GROUP, vocabulary, dtype=torch.bool)
         never_end[:, 1] = False
-        how = GenerationConfig(max_new_tokens=NEW, min_new_tokens=NEW, do_sample=True, top_k=0, num_return_sequences=GROUP, pad_token_id=0)  # fmt: skip
+        how = GenerationConfig(
+            max_new_tokens=NEW,
+            min_new_tokens=NEW,
+            do_sample=True,
+            top_k=0,
+            num_return_sequences=GROUP,
+            pad_token_id=0,
+        )
         lengths = random.integers(8, 40, 64)
         pairs = [(random.integers(2, vocabulary, n), random.integers(2, vocabulary, 12)) for n in lengths]
         examples = Examples([p for p, _ in pairs], [a for _, a in pairs])

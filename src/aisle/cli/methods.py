@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-
 REQUIRED = "(to be given)"
 """What stands for a setting without a default."""
 
