@@ -101,7 +101,7 @@ class NeuralRanker(Method):
 
     def trunk(self, shape: Shape, tasks: Sequence[str]) -> nn.Module:
         """The network: ``Inputs`` -> logits [N, K].  What only one task uses is under ``heads`` and is given float32."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} defines no trunk(shape, tasks)")
 
     def weights(self) -> dict[str, float]:
         """task -> weight in the score.  Raises SettingError for a task that is not predicted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,7 +75,7 @@ def minilm_checkpoint() -> Checkpoint:
     return found
 
 
-class TokenEncoder:
+class TokenEncoder(ABC):
     """Texts to unit vectors (Encoder).  How a batch is computed is the subclass's: ``encode_tokens``."""
 
     name: str
@@ -94,9 +95,9 @@ class TokenEncoder:
         emb_ND[[not t.strip() for t in texts]] = 0
         return emb_ND
 
+    @abstractmethod
     def encode_tokens(self, token_BT: Array) -> Array:
         """float32[B, D], unit rows, of texts that have the same number of tokens."""
-        raise NotImplementedError
 
 
 def token_batches(length: Array) -> list[Array]:
