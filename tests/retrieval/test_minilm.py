@@ -90,7 +90,7 @@ def test_an_encoder_that_is_not_there_is_named(view, env):
         MiniLm(encoder="onw").fit(view, env)
 
 
-def test_the_floor_is_a_share_of_the_best_in_the_shop_whatever_the_filter(env, view):
+def test_the_floor_is_a_share_of_the_best_in_the_shop_whatever_the_filter(env, view, stage):
     requests = asked(env, ["red ball"])
     everything = MiniLmStage(env, MiniLm(encoder="own", share=0)).retrieve(requests, 40)
     floor = 0.7 * everything["score"].max()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from tests.serve.conftest import make_shop
 
 from aisle.engine.embedded.log import Log
 from aisle.serve.app import create_app
@@ -12,13 +13,10 @@ from aisle.serve.live import LiveShop
 from aisle.serve.request_log import candidates_of_record, requests_of_record
 
 
-@pytest.fixture
-def records(shop_folder, tmp_path):
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
     """The requests that a server of its own logged, and that server's funnel."""
-    import shutil
-
-    folder = tmp_path / "shop"
-    shutil.copytree(shop_folder, folder, ignore=shutil.ignore_patterns("log.sqlite*"))
+    folder = make_shop(tmp_path_factory.mktemp("logged") / "shop").folder
     live = LiveShop(folder, plan="hybrid_own", log_candidates=True).start()
     assert live.wait_ready(60)
     assert live.wait_settled(120)
