@@ -201,6 +201,14 @@ class TestStages:
         b = train_stage(second, Conflict.losses, resumed, steps=20, lr=0.1)
         assert a == b
 
+    def test_a_running_level_is_what_the_stage_ended_with_and_not_what_it_began_with(self):
+        balancer = lagrangian(reference="running")
+        theta = torch.ones(1, requires_grad=True)
+        for loss in np.geomspace(0.7, 0.05, 300):
+            balancer.step({"first": theta.sum() * float(loss), "second": theta.sum()}, [])
+        balancer.advance({})
+        assert 0.05 < balancer.levels["first"] < 0.075
+
     def test_violations_are_averaged_over_workers(self):
         balancer = lagrangian(levels={"first": 1.0}, reference="running", memory=0.0)
         x = torch.tensor(1.0, requires_grad=True)

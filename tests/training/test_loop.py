@@ -175,6 +175,23 @@ def test_stages_go_on_from_the_best_with_a_frozen_reference():
     assert balancer.levels[1]["second"] < balancer.levels[0]["second"]
 
 
+def test_a_head_that_stands_still_does_not_choose_the_end_of_a_stage():
+    seen = []
+
+    def losses(module, rows):
+        error_N = module(X_ND[rows])[:, 0] - Y_N[rows]
+        return {"first": (error_N**2).mean(), "second": 0.0 * error_N.sum()}
+
+    def validate(module):
+        first = float(((module(X_ND)[:, 0] - Y_N) ** 2).mean())
+        seen.append({"loss/first": first, "loss/second": 100.0 * len(seen), "loss": first + 100.0 * len(seen)})
+        return seen[-1]
+
+    balancer = TwoStages()
+    train(line(), batches(), losses, TrainSettings(epochs=3, lr=0.05), balancer=balancer, validate=validate)
+    assert balancer.levels[0]["first"] == min(f["loss/first"] for f in seen[:3]) < seen[0]["loss/first"]
+
+
 def test_the_plain_sum_is_the_balancer_of_equal_weights():
     settings = TrainSettings(epochs=2, lr=0.05)
     alone, joined = line(), line()

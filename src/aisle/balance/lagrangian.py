@@ -20,6 +20,10 @@ from aisle.core.method import Part, State
 
 Reference = Literal["paired", "running"]
 
+LATE = 7
+"""A running average weighs its t-th loss with t to this power until it is as long as ``memory`` allows: a stage's level is what its
+end was like, and an untrained model's losses are no part of it (polynomial-decay averaging, Shamir and Zhang, 2013)."""
+
 
 class Lagrangian(Part):
     """
@@ -31,7 +35,7 @@ class Lagrangian(Part):
     rate       step of the multipliers' ascent on relative violations
     start      a multiplier when its constraint appears; above 0 the constraint holds from the first step on
     most       a multiplier never exceeds this
-    memory     of the running averages, a step
+    memory     of the running averages, a step; at most, they are shorter in the beginning
     levels     task -> level that a production model holds: such a task is a constraint from the start, with no stage of
                its own.  With levels for all but the last task there is one endless stage, for streams
     """
@@ -89,6 +93,7 @@ class LagrangianBalancer:
         self.levels = dict(settings.levels)
         self.multipliers = dict.fromkeys(self.levels, settings.start)
         self.average: dict[str, float] = dict(self.levels)
+        self.seen: dict[str, float] = dict.fromkeys(self.levels, (LATE + 1) / (1 - settings.memory))
         self.violation: dict[str, float] = {}
 
     @property
@@ -137,8 +142,9 @@ class LagrangianBalancer:
         }
 
     def _ascend(self, level: Mapping[str, float], reference: Mapping[str, float] | None, mean: MeanOverWorkers) -> None:
-        keep = self.settings.memory
         for task, loss in level.items():
+            seen = self.seen[task] = self.seen.get(task, 0.0) + 1
+            keep = min(self.settings.memory, 1 - (LATE + 1) / (seen + LATE))
             self.average[task] = keep * self.average.get(task, loss) + (1 - keep) * loss
         now, then = self.average, self.levels
         if self.wants_reference and reference is not None:
@@ -170,12 +176,12 @@ class LagrangianBalancer:
         return True
 
     def state(self) -> State:
-        names = ("stage", "levels", "multipliers", "average", "violation")
+        names = ("stage", "levels", "multipliers", "average", "seen", "violation")
         return State(values={name: getattr(self, name) for name in names})
 
     def load(self, state: State) -> None:
         self.stage = int(state.values["stage"])
-        for name in ("levels", "multipliers", "average", "violation"):
+        for name in ("levels", "multipliers", "average", "seen", "violation"):
             setattr(self, name, {str(task): float(value) for task, value in state.values[name].items()})
 
 

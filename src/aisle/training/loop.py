@@ -79,7 +79,8 @@ def train(
     tables    the embedding tables inside the module
     balancer  joins the losses; None adds them up
     shared    the tensors that several tasks use, for the balancer; all dense parameters when None
-    validate  the module in ``eval`` -> figures, ``settings.watch`` among them
+    validate  the module in ``eval`` -> figures, ``settings.watch`` among them; with a balancer ``loss`` becomes the sum of
+              ``loss/<task>`` over the tasks of the present stage, where all of them are given
     folder    of checkpoints and ``metrics.jsonl``; None for neither
 
     Raises SettingError when validation does not give ``settings.watch``.
@@ -211,7 +212,7 @@ class _Run:
         assert self.validate is not None
         self.module.eval()
         with torch.no_grad():
-            figures = dict(self.workers.mean(self.validate(self.module)))
+            figures = self._of_active(dict(self.workers.mean(self.validate(self.module))))
         self.module.train()
         watch = self.settings.watch
         if watch not in figures:
@@ -225,6 +226,13 @@ class _Run:
             self._keep_best()
         else:
             self.stale += 1
+
+    def _of_active(self, figures: dict[str, float]) -> dict[str, float]:
+        """``loss`` without the tasks whose heads stand still: what an untrained head loses must not choose a stage's end."""
+        names = [f"loss/{task}" for task in (self.balancer.active if self.balancer is not None else ())]
+        if "loss" in figures and names and all(name in figures for name in names):
+            figures["loss"] = sum(figures[name] for name in names)
+        return figures
 
     def _is_better(self, value: float) -> bool:
         if not self.best_figures:
