@@ -30,7 +30,7 @@ EMBEDDINGS = {
 def difference(optimiser: dict[str, Any], device: str) -> float:
     """The largest difference between any two vectors of the two sides over 12 steps, as a share of the largest number."""
     part = Recis(embeddings=EMBEDDINGS, optimiser=optimiser, evict_every=3)
-    pair = part.build(), part.model_copy(update={"device": device}).build()
+    pair = part.build(), part.model_copy(update={"device": device, "unproven": True}).build()
     rng, worst, largest = np.random.default_rng(0), 0.0, 0.0
     for _ in range(12):
         splits = np.concatenate([[0], rng.integers(0, 5, 512).cumsum()])
@@ -57,7 +57,13 @@ def difference(optimiser: dict[str, Any], device: str) -> float:
 def speed(optimiser: dict[str, Any], device: str, samples: int) -> list[float]:
     """Samples a second of each round."""
     names = [f"f{n}" for n in range(FEATURES)]
-    part = Recis(embeddings={n: {"dim": DIM} for n in names}, optimiser=optimiser, device=device, block_rows=1 << 20)
+    part = Recis(
+        embeddings={n: {"dim": DIM} for n in names},
+        optimiser=optimiser,
+        device=device,
+        unproven=True,
+        block_rows=1 << 20,
+    )
     tables = part.build()
     share = torch.from_numpy(np.cumsum(np.arange(1, IDS + 1) ** -1.2)).to(device)
     grad = torch.randn(samples, FEATURES * DIM, device=device)

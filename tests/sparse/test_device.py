@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from aisle.core.errors import SettingError
 from aisle.core.tables import Ids
 from aisle.sparse.recis import Recis, map_kernels
 from aisle.sparse.recis.device_engine import DeviceTables
@@ -103,3 +104,8 @@ def test_one_hash_in_three_places():
     with np.errstate(over="ignore"):
         own = [int(map_kernels.mixed.py_func(k)) for k in key.view(np.uint64)]
     assert own == bits.numpy().view(np.uint64).tolist()
+
+
+def test_a_gpu_is_refused_while_its_vectors_are_unproven():
+    with pytest.raises(SettingError, match="unproven=true"):
+        Recis(embeddings={"item": {"dim": 4}}, device="cuda").build()

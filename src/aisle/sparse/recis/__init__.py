@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from aisle.core.errors import SettingError
 from aisle.core.method import Part
 from aisle.core.tables import Embedding
 from aisle.sparse.recis.features import Op
@@ -28,6 +29,7 @@ class Recis(Part):
     ready_ids    ids in all for which memory is touched beforehand: the first write to new memory may cost more than the step
     evict_every  steps between two looks for ids to drop
     device       ``cpu``: compiled loops; another: torch operations on that device, in one process
+    unproven     allow a GPU, on which vectors were found to differ from the compiled ones (docs/methods/recis.md)
     """
 
     embeddings: dict[str, Embedding]
@@ -39,6 +41,7 @@ class Recis(Part):
     ready_ids: int = Field(0, ge=0)
     evict_every: int = Field(100, ge=1)
     device: str = "cpu"
+    unproven: bool = False
 
     @model_validator(mode="after")
     def _tiles_have_a_length(self) -> Recis:
@@ -50,7 +53,15 @@ class Recis(Part):
         return self
 
     def build(self, env: Any = None) -> Any:
-        """Tables, spread over the processes of ``torch.distributed`` where it is initialised."""
+        """Tables, spread over the processes of ``torch.distributed`` where it is initialised.
+
+        Raises SettingError for a GPU unless ``unproven`` is set.
+        """
+        if self.device.startswith("cuda") and not self.unproven:
+            raise SettingError(
+                f"device is {self.device!r}: on the one GPU that was tried the vectors differ from those of the CPU; use "
+                "device='cpu', or set unproven=true to look for the reason"
+            )
         from aisle.sparse.recis.device_engine import DeviceTables
         from aisle.sparse.recis.engine import RecisTables
         from aisle.sparse.recis.layout import coalesced
