@@ -76,11 +76,11 @@ class View:
         Raises UnknownName for an action that does not exist, SettingError for a window or half life not above 0.
         """
         if counter not in self._counters:
-            self._counters[counter] = ItemCounter(counter, self._counted)
+            self._counters[counter] = ItemCounter(counter, self._of_queries if counter.per_query else self.events)
         return self._counters[counter].at(np.asarray(rows), self._times(at_s, len(rows)), query)
 
     @cached_property
-    def _counted(self) -> Events:
+    def _of_queries(self) -> Events:
         return with_query_ids(self.events)
 
     def histories(self, users: Array, at_s: Array | float, limit: int = 50) -> ItemLists:
