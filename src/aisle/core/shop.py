@@ -201,6 +201,10 @@ class TextIndex(Protocol):
         """Did-you-mean: the query with its unknown words mended, or None when there is nothing to mend."""
         ...
 
+    def suggestion(self, query: str) -> tuple[str, float] | None:
+        """Did-you-mean and how sure it is, 0 to 1."""
+        ...
+
     def terms(self, query: str) -> list[str]:
         """The analysed words of a query."""
         ...

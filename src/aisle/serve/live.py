@@ -8,7 +8,7 @@ opened and warmed beside the one that answers, and swapped in.  Requests hold on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -28,7 +28,7 @@ from aisle.serve.models import EncodingOut, ReadyOut
 from aisle.serve.owner import Owner
 from aisle.serve.request_log import RequestLog
 from aisle.serve.standing import Standing
-from aisle.serve.state_of import indexes_of, log_of, processes_of
+from aisle.serve.state_of import indexes_of, log_of, processes_of, synonyms_error
 from aisle.serve.suggest import Completer, completer
 from aisle.serve.writing import OwnLog, Writing
 
@@ -116,13 +116,15 @@ class LiveShop:
             return self.links.board.wait(sequence, timeout_s)
         return self._standing is not None and self._standing.wait(sequence, timeout_s)
 
-    def knows(self, item_id: str) -> bool:
-        """Whether the catalogue that answers holds this item."""
+    def unknown(self, item_ids: Sequence[str]) -> list[str]:
+        """Those of these ids that the catalogue which answers does not hold."""
         if self._standing is None:
-            return False
+            return list(item_ids)
         items = self._standing.items
-        row = int(items.rows_of([item_id])[0])
-        return row >= 0 and not bool(items.tombstones[row])
+        rows = items.rows_of(item_ids)
+        known = rows >= 0
+        known[known] = ~items.tombstones[rows[known]]
+        return [item_id for item_id, there in zip(item_ids, known, strict=True) if not there]
 
     @property
     def ready(self) -> bool:
@@ -147,6 +149,7 @@ class LiveShop:
             log=log,
             indexes=indexes_of(standing, encoded) if standing and full else [],
             processes=processes_of(self.links.board, log) if self.links and log else [],
+            synonyms_error=synonyms_error(standing) if standing and full else None,
             error=self._error or (standing.applier.readiness().error if standing else None),
             notice=self._notice,
         )

@@ -41,6 +41,13 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int]) -> list[IndexOut]
     return found
 
 
+def synonyms_error(standing: Standing) -> str | None:
+    """Why the shop's synonyms, as they are now, cannot be used."""
+    rules = standing.engine.text.synonyms
+    rules.current()
+    return rules.error
+
+
 def processes_of(board: Board, log: LogOut) -> list[ProcessOut]:
     """The writer and the readers, as they last said."""
     now_ns = monotonic_ns()
