@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.serve.app import create_app
-from aisle.serve.background import Reencoding
+from aisle.serve.keeping import Reencoding
 from aisle.serve.live import LiveShop
 
 from .test_following import until

@@ -8,22 +8,24 @@ opened and warmed beside the one that answers, and swapped in.  Requests hold on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
+from aisle.core.roles import BagMaker
 from aisle.data.rollback import earlier
 from aisle.data.schema import EVENTS
 from aisle.data.shop import POINTER, Shop
 from aisle.data.view import View
 from aisle.engine.embedded.log import Log
 from aisle.nn.item_vectors import missing_rows
-from aisle.serve.active import Active, Links, warmed
+from aisle.serve.active import Active, Links, bag_makers, warmed
 from aisle.serve.background import Encoding, Stopped
-from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen
+from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen, funnel_of
 from aisle.serve.models import EncodingOut, ReadyOut
 from aisle.serve.owner import Owner
 from aisle.serve.request_log import RequestLog
@@ -135,7 +137,7 @@ class LiveShop:
         active, standing = self._active, self._standing
         engine = active.funnel.env.engine if active else None
         log = log_of(standing) if standing and full else None
-        encoded = self._owner.encoded() if self._owner else {}
+        encoded, bagged = (self._owner.encoded(), self._owner.bagged()) if self._owner else ({}, {})
         return ReadyOut(
             ready=self.ready,
             step=self._step,
@@ -147,7 +149,7 @@ class LiveShop:
             sequence_lag=log.lag if log else 0,
             events_unlearned=self.writing.count if self.writing else 0,
             log=log,
-            indexes=indexes_of(standing, encoded) if standing and full else [],
+            indexes=indexes_of(standing, encoded, bagged) if standing and full else [],
             processes=processes_of(self.links.board, log) if self.links and log else [],
             synonyms_error=synonyms_error(standing) if standing and full else None,
             error=self._error or (standing.applier.readiness().error if standing else None),
@@ -217,7 +219,7 @@ class LiveShop:
         if self.links is None:
             self.log = Log.open(self.shop.log_path)
             self.writing = OwnLog(self.log)
-            self._owner = Owner(self.shop, self.log, self._encoding, self._pause)
+            self._owner = Owner(self.shop, self.log, self._encoding, self._pause, makers=self._makers)
             try:
                 take_in_events(self.shop)
             except StateError as damage:
@@ -280,9 +282,6 @@ class LiveShop:
 
     def _improve(self, standing: Standing | None) -> None:
         """Encode what the wanted plan reads, fit it (or load the funnel the shop points to), and swap it in."""
-        from aisle.funnel.storing import load
-        from aisle.recipes import plan
-
         assert self.shop is not None
         assert standing is not None
         choice = self._chosen(standing)
@@ -299,18 +298,14 @@ class LiveShop:
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
         view = self._view(standing)
-        if version:
-            funnel = load(self.shop, version, standing.env)
-            self._count(standing, funnel.plan)
-        else:
-            wanted = plan(choice.recipe)
-            self._count(standing, wanted)
-            funnel = wanted.fit(view, standing.env)
-        funnel = warmed(funnel)
+        funnel = warmed(funnel_of(self.shop, choice, standing.env, view, partial(self._count, standing)))
         if not self._stop.is_set():
             self._choice = choice
             self._stand_on(standing, Active(funnel, name, view))
             self._encoding.state, self._step = "done", "ready"
+
+    def _makers(self) -> Mapping[str, BagMaker]:
+        return {} if self._active is None else bag_makers(self._active.funnel)
 
     def _chosen(self, standing: Standing) -> Choice:
         if not self.vectors:

@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from aisle.engine.embedded.impacts import Impacts
 
 POINTER, LOCK = "engine.json", ".engine.lock"
+BAGS = "bags of "
+"""Before the name of a model, among what was encoded."""
 REBUILD = "remove the generation's engine.json, and the indexes are built again from the catalogue"
 
 
 class _Saved(NamedTuple):
     """``engine.json``: the text version in use, the log record up to which what stands on disk holds the log, SHA-256
-    of the version's files, and encoder -> the record up to which its vectors are right."""
+    of the version's files, and encoder (``bags of`` a model) -> the record up to which its vectors (its bags) are right."""
 
     text: str | None
     sequence: int
@@ -152,6 +154,11 @@ class EmbeddedEngine:
         return {name: self._saved.encoded.get(name, 0) for name in self._vectors}
 
     @property
+    def bagged(self) -> Mapping[str, int]:
+        """Model -> the last log record whose products its saved bags stand for."""
+        return {name: self._saved.encoded.get(f"{BAGS}{name}", 0) for name in self._sparse}
+
+    @property
     def num_unsaved(self) -> int:
         """Rows that differ between the text index on disk and the one that answers, some counted twice."""
         return sum(len(rows) for _, rows in self._touched)
@@ -221,6 +228,7 @@ class EmbeddedEngine:
         if self._folder is None:
             return False
         opened = [index.follow() for index in list(self._vectors.values())]
+        opened += [index.follow() for index in list(self._sparse.values())]
         for name, stamp in self._stamps().items():
             if self._pointers.get(name) == stamp or (name == POINTER and not self._open_text_again()):
                 continue
@@ -258,12 +266,12 @@ class EmbeddedEngine:
         return hold(self._folder / "text" / version)
 
     def _open_again(self, folder: Path) -> None:
-        """Vectors that another process saved for the first time, or bags of which it saved a new version."""
+        """Vectors or bags that another process saved for the first time."""
         name = encoder_name(folder.name)
         if folder.parent.name == "vectors":
             if name not in self._vectors:
                 self._vectors[name] = Vectors.open(folder, self.generation)
-        else:
+        elif name not in self._sparse:
             from aisle.engine.embedded.impacts import Impacts
 
             self._sparse[name] = Impacts.open(folder, self.generation)
@@ -313,12 +321,19 @@ class EmbeddedEngine:
         with self._saving:
             self._saved = self._saved._replace(encoded={**self._saved.encoded, encoder: sequence})
 
+    def note_bags(self, model: str, sequence: int) -> None:
+        """The bags of a model stand for the catalogue as of this record too; kept by the next ``save``."""
+        self.note_encoded(f"{BAGS}{model}", sequence)
+
     def vectors(self, encoder: str) -> Vectors:
         """The vectors of a named encoder.  Raises UnknownName when they were not built."""
         return self._known(encoder)
 
     def put_sparse(self, name: str, rows: Array, bags: Bags) -> None:
-        """Store these rows' bags, found by the next search; ``save_sparse`` makes them last."""
+        """Store these rows' bags, found by the next search.
+
+        ``save_sparse`` makes them last; bags that were saved once take further ones to disk at once.
+        """
         from aisle.engine.embedded.impacts import Impacts
 
         with self._saving:
@@ -327,13 +342,18 @@ class EmbeddedEngine:
             self._sparse[name].put(rows, bags)
 
     def save_sparse(self, name: str) -> None:
-        """Merge all bags of a model and, for an engine with a folder, write them there."""
+        """Merge all bags of a model and, for an engine with a folder, write them there; what is put later follows at once."""
         with self._saving:
-            index = self.sparse(name)
+            sequence, index = self._sequence, self.sparse(name)
             index.compact()
             if self._folder is not None:
                 self._sparse[name] = index.saved(self._folder / "sparse" / folder_name(name))
                 self._pointers = self._stamps()
+                self._record(encoded={**self._saved.encoded, f"{BAGS}{name}": sequence})
+
+    def models(self) -> list[str]:
+        """Names of the models whose bags are here."""
+        return sorted(self._sparse)
 
     def sparse(self, name: str) -> Impacts:
         """The bags of a named model.  Raises UnknownName when none were put."""

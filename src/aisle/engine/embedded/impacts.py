@@ -10,29 +10,26 @@ Legend: Q queries, N rows, I rows, K cut-off, S terms of a query, M distinct fil
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from tempfile import mkdtemp
 from threading import RLock, Thread
 
 import numpy as np
 
-from aisle.core.atomic import file_hash, sync_tree, write_file, write_json
+from aisle.core.atomic import write_json
 from aisle.core.bags import LARGEST, Bags
-from aisle.core.errors import ContractError, GenerationError, SettingError, StateError
+from aisle.core.errors import ContractError, SettingError, StateError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
+from aisle.engine.embedded import impacts_files as files
 from aisle.engine.embedded import impacts_kernels as kernels
 from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.impacts_overrides import Edit, Overrides
 from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, top, warm
+from aisle.engine.embedded.versions import Home
 
-FORMAT = 1
 SMALL_POSTINGS = 1 << 18
 """Segments of up to this many postings are merged while their writer waits, which takes milliseconds."""
 SHARE = 0.1
@@ -41,7 +38,6 @@ PROBE_COST = 40
 """Looking one term of one row up costs as much as adding this many postings; few allowed rows are looked up."""
 FEW_ROWS = 0.05
 """Up to this share of the rows is counted as few."""
-OVERRIDES = "overrides.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +57,8 @@ class Impacts:
         self._generation = generation
         self._next = 1 + max((part.number for part in parts), default=-1)
         self._overrides = Overrides()
-        self._folder: Path | None = None
+        self._home: Home[files.Change] | None = None
+        self._stamp = (0, 0)
         self._writing = RLock()
         self._held: tuple[Segment, ...] = ()
         self._lost = 0
@@ -151,8 +148,8 @@ class Impacts:
         if not len(rows):
             return
         with self._writing:
-            bags, overrides = self._overrides.over(rows, bags)
-            self._put(rows, bags)
+            self._keep(files.Change(rows, bags))
+            overrides = self._overridden(rows, bags)
             if overrides is not self._overrides:
                 self._override(overrides)
 
@@ -161,11 +158,10 @@ class Impacts:
         with self._writing:
             rows = np.asarray(rows, np.int64)
             rows = rows[self.has(rows)]
-            home = self._now.home.copy()
-            home[rows] = -1
-            self._now = replace(self._now, home=frozen(home))
-            self._lost += len(rows)
-            self._tidy()
+            if not len(rows):
+                return
+            self._keep(files.Change(lost=rows))
+            self._forget(rows)
             if not self._overrides.edits.keys().isdisjoint(rows.tolist()):
                 self._override(self._overrides.without(rows.tolist()))
 
@@ -266,74 +262,84 @@ class Impacts:
 
     def saved(self, folder: Path) -> Impacts:
         """Merge, write a new version into ``folder`` and return it, memory-mapped; readers see only whole versions."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".impacts-*"):  # by a writer that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        old = sorted(int(p.name[1:]) for p in folder.glob("v*"))
-        version = f"v{old[-1] + 1 if old else 1}"
-        work = Path(mkdtemp(prefix=".impacts-", dir=folder))
         with self._writing:
-            self.compact()
-            now = self._now
-            try:
-                (now.parts or (Segment.empty(0),))[0].save(work)
-                np.save(work / "home.npy", now.home)
-                record = {
-                    "format": FORMAT,
-                    "generation": self._generation,
-                    "number": now.parts[0].number if now.parts else 0,
-                    "hashes": {path.name: file_hash(path) for path in sorted(work.glob("*.npy"))},
-                }
-                (work / "impacts.json").write_text(json.dumps(record, indent=1))
-                sync_tree(work)
-                os.replace(work, folder / version)
-            except BaseException:
-                shutil.rmtree(work, ignore_errors=True)
-                raise
-            self._folder = folder
-            self._override(self._overrides)
-            write_file(folder / "CURRENT", lambda path: path.write_text(version))
-        # A reader may be about to open the version before this one.
-        for number in old[:-1]:
-            shutil.rmtree(folder / f"v{number}", ignore_errors=True)
+            self._write(folder)
         return Impacts.open(folder, self._generation)
 
     @classmethod
     def open(cls, folder: Path, generation: int) -> Impacts:
-        """The current version in ``folder``, memory-mapped, every file compared with its hash.
+        """The current version in ``folder``, memory-mapped, and what was put since it was written.
 
         Raises StateError when it cannot be read or is damaged, GenerationError when it belongs to another generation.
         """
+        stamp, kept = _stamp_of(folder), files.read(folder, generation)
+        out = cls([kept.part], kept.rows, generation=generation)
+        out._home, out._stamp = kept.home, stamp
+        for change in kept.home.new_changes():
+            out._apply(change)
         try:
-            place = folder / (folder / "CURRENT").read_text().strip()
-            record = json.loads((place / "impacts.json").read_text())
-            overrides = json.loads((folder / OVERRIDES).read_text())
-            if record["format"] != FORMAT:
-                raise StateError(f"{place} is of format {record['format']}, expected {FORMAT}; put the bags again")
-            if record["generation"] != generation:
-                raise GenerationError(
-                    f"{folder} holds bags of generation {record['generation']}, the shop is at {generation}: its row "
-                    "numbers name other items; put the bags again"
-                )
-            for name, expected in record["hashes"].items():
-                if file_hash(place / name) != expected:
-                    raise StateError(
-                        f"{place / name} does not have its recorded hash; restore a backup or put the bags again"
-                    )
-            out = cls([Segment.load(place, record["number"])], np.load(place / "home.npy"), generation=generation)
-            out._recall(overrides)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, StateError | GenerationError):
-                raise
-            raise StateError(f"{folder} holds no readable bags ({error}); put the bags again") from None
-        out._folder = folder
+            out._recall(kept.overrides)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{folder} holds no readable overrides ({error}); restore a backup") from None
         return out
+
+    def follow(self) -> bool:
+        """Take in what another process has put into the folder since; True when that was anything."""
+        with self._writing:
+            if self._home is None:
+                return False
+            if not self._home.is_current() or files.stamp(self._home.folder) != self._stamp:
+                fresh = Impacts.open(self._home.folder, self._generation)
+                self._home, self._stamp, self._overrides = fresh._home, fresh._stamp, fresh._overrides
+                self._now, self._next, self._lost, self._held = fresh._now, fresh._next, fresh._lost, ()
+                return True
+            before = self._now
+            for change in self._home.new_changes():
+                self._apply(change)
+            return self._now is not before
+
+    def _apply(self, change: files.Change) -> None:
+        """What another process has put, and kept itself."""
+        if len(change.rows):
+            self._overrides = self._overridden(change.rows, change.bags)
+        if len(change.lost):
+            self._forget(change.lost)
+
+    def _keep(self, change: files.Change) -> None:
+        """A change is on disk before it is searched, where the index has a folder."""
+        if self._home is not None:
+            if self._home.num_changes >= files.MOST_CHANGES:
+                self._write(self._home.folder)
+            self._home.add(change)
+
+    def _write(self, folder: Path) -> None:
+        self.compact()
+        now, folder_is_new = self._now, not (folder / files.OVERRIDES).exists()
+        if folder_is_new:  # before anybody can open it
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / files.OVERRIDES, self._overrides.to_json())
+        self._home = files.write(folder, (now.parts or (Segment.empty(0),))[0], now.home, self._generation)
+        self._override(self._overrides)
+
+    def _overridden(self, rows: Array, bags: Bags) -> Overrides:
+        """Put bags as the overrides have them; returns the overrides, which remember what was put."""
+        bags, overrides = self._overrides.over(rows, bags)
+        self._put(rows, bags)
+        return overrides
+
+    def _forget(self, rows: Array) -> None:
+        home = self._now.home.copy()
+        home[rows] = -1
+        self._now = replace(self._now, home=frozen(home))
+        self._lost += len(rows)
+        self._tidy()
 
     def _override(self, overrides: Overrides) -> None:
         """Overrides outlive the process from the moment they are made, when the index has a folder."""
         self._overrides = overrides
-        if self._folder is not None:
-            write_json(self._folder / OVERRIDES, overrides.to_json())
+        if self._home is not None:
+            write_json(self._home.folder / files.OVERRIDES, overrides.to_json())
+            self._stamp = files.stamp(self._home.folder)
 
     def _recall(self, kept: Mapping[str, Sequence[Sequence[float]]]) -> None:
         """Overrides as they were kept, applied to bags that were saved before them."""
@@ -347,6 +353,13 @@ class Impacts:
                 own = now
             overrides = overrides.with_edit(row, term, Edit(float(weight), float(own)))
         self._overrides = overrides
+
+
+def _stamp_of(folder: Path) -> tuple[int, int]:
+    try:
+        return files.stamp(folder)
+    except OSError as error:
+        raise StateError(f"{folder} holds no readable bags ({error}); put the bags again") from None
 
 
 def _allowed(bits: Array, size: int) -> Array:
