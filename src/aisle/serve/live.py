@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
 from aisle.core.roles import BagMaker
-from aisle.data.rollback import earlier
-from aisle.data.schema import EVENTS
-from aisle.data.shop import POINTER, Shop
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 from aisle.data.view import View
 from aisle.engine.embedded.log import Log
 from aisle.nn.item_vectors import missing_rows
@@ -27,6 +26,7 @@ from aisle.serve.active import Active, Links, bag_makers, warmed
 from aisle.serve.background import Encoding, Stopped
 from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen, funnel_of
 from aisle.serve.models import EncodingOut, ReadyOut
+from aisle.serve.opening import current_or_earlier, view_of
 from aisle.serve.owner import Owner
 from aisle.serve.request_log import RequestLog
 from aisle.serve.standing import Standing
@@ -230,7 +230,10 @@ class LiveShop:
         assert self.writing is not None
         self.requests = RequestLog(self.writing.append, candidates=self.log_candidates)
         self._say("opening the catalogue and its indexes")
-        standing = self._opened()
+        if self.links is not None:
+            # Only the writing process builds indexes.
+            self._await((self.shop.generation_folder() / "engine.json").exists)
+        standing = current_or_earlier(self.shop, self._standing_of, self._tell)
         first = FIRST_PLAN if self.vectors else self.plan
         view = self._view(standing)
         self._count(standing, plan(first))
@@ -241,13 +244,8 @@ class LiveShop:
         self.completer = completer(standing.engine)
 
     def _view(self, standing: Standing) -> View:
-        """What fits may see; without behaviour where its segments are damaged, since a search can do without."""
         assert self.shop is not None
-        try:
-            return self.shop.view(items=standing.items)
-        except StateError as damage:
-            self._notice = f"{damage}: serving without what is in it"
-            return View(standing.items, EVENTS.empty_table(), {})
+        return view_of(self.shop, standing, self._tell)
 
     def _count(self, standing: Standing, plan: Plan) -> None:
         """Count what the plan's stages ask for; a stage whose counters cannot be had is skipped when serving."""
@@ -255,22 +253,6 @@ class LiveShop:
             standing.counters.declare(plan.counters())
         except StateError as damage:
             self._notice = f"{damage}: serving without what is counted from it"
-
-    def _opened(self) -> Standing:
-        """The generation that the shop points to; where it is damaged, the one that was served before it."""
-        assert self.shop is not None
-        current = self.shop.generation
-        if self.links is not None:
-            # Only the writing process builds indexes.
-            self._await((self.shop.generation_folder(current) / "engine.json").exists)
-        try:
-            return self._standing_of(current)
-        except StateError as damage:
-            for entry in earlier(self.shop):
-                if entry["generation"] != current:
-                    self._notice = f"generation {current} cannot be served ({damage}): serving {entry['generation']}"
-                    return self._standing_of(entry["generation"])
-            raise
 
     def _standing_of(self, generation: int) -> Standing:
         assert self.shop is not None
@@ -404,6 +386,9 @@ class LiveShop:
 
     def _say(self, step: str) -> None:
         self._step = step
+
+    def _tell(self, notice: str) -> None:
+        self._notice = notice
 
 
 def _stamp(shop: Shop) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from time import monotonic
 
 from aisle.core.errors import AisleError
 from aisle.core.roles import BagMaker
-from aisle.data.shop import POINTER, Shop
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 from aisle.engine.embedded.log import Log
 from aisle.serve.active import bag_makers
 from aisle.serve.background import Encoding, Stopped

@@ -11,57 +11,30 @@ Legend: I items, N chosen rows, Q requests, D width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aisle.core.atomic import folder_hashes, write_json
+from aisle.core.atomic import folder_hashes
 from aisle.core.bags import Bags
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.filters import Sort
-from aisle.core.leases import Lease, exclusive, hold, remove_unused
+from aisle.core.leases import Lease, exclusive, hold
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items
 from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
 
 if TYPE_CHECKING:
     from aisle.engine.embedded.impacts import Impacts
-
-POINTER, LOCK = "engine.json", ".engine.lock"
-BAGS = "bags of "
-"""Before the name of a model, among what was encoded."""
-REBUILD = "remove the generation's engine.json, and the indexes are built again from the catalogue"
-
-
-class _Saved(NamedTuple):
-    """``engine.json``: the text version in use, the log record up to which what stands on disk holds the log, SHA-256
-    of the version's files, and encoder (``bags of`` a model) -> the record up to which its vectors (its bags) are right."""
-
-    text: str | None
-    sequence: int
-    hashes: Mapping[str, str]
-    encoded: Mapping[str, int]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Saved:
-        """Raises StateError when there is none or it cannot be read."""
-        try:
-            pointer = json.loads((folder / POINTER).read_text())
-            return cls(pointer["text"], int(pointer["sequence"]), pointer.get("hashes", {}), pointer.get("encoded", {}))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{folder} holds no indexes ({error}); build them with EmbeddedEngine.build") from None
-
-    def write(self, folder: Path) -> None:
-        write_json(folder / POINTER, self._asdict())
 
 
 class EmbeddedEngine:
@@ -75,7 +48,7 @@ class EmbeddedEngine:
         folder: Path | None,
         sequence: int = 0,
         *,
-        saved: _Saved | None = None,
+        saved: Saved | None = None,
     ) -> None:
         self.damaged: list[str] = []
         """What could not be opened and was left out; making it again mends it."""
@@ -84,7 +57,7 @@ class EmbeddedEngine:
         self._sparse = _open_sparse(folder, items.generation)
         self._folder = folder
         self._sequence = sequence
-        self._saved = saved or _Saved(None, sequence, {}, {})
+        self._saved = saved or Saved(None, sequence, {}, {})
         self._lease = None if folder is None else hold(folder)
         self._text_lease = self._held(self._saved.text)
         self._touched: list[tuple[int, Array]] = []
@@ -99,10 +72,10 @@ class EmbeddedEngine:
         """Index a catalogue, in memory or in ``folder`` (its generation's); vectors that stand there are kept."""
         if folder is None:
             return cls(items, EmbeddedText.build(items, progress=progress), {}, None, sequence)
-        version = _next_version(folder / "text")
+        version = next_version(folder / "text")
         EmbeddedText.build(items, folder / "text" / version, progress=progress)
-        _Saved(version, sequence, folder_hashes(folder / "text" / version), {}).write(folder)
-        _tidy(folder / "text", version)
+        Saved(version, sequence, folder_hashes(folder / "text" / version), {}).write(folder)
+        tidy(folder / "text", version)
         return cls.open(items, folder)
 
     @classmethod
@@ -111,7 +84,7 @@ class EmbeddedEngine:
 
         Raises StateError when there is none, when it is damaged or belongs to another generation.
         """
-        saved = _Saved.read(folder)
+        saved = Saved.read(folder)
         place = folder / "text" / str(saved.text)
         if check and folder_hashes(place) != saved.hashes:
             raise StateError(f"{place} is damaged (its files do not match their hashes); {REBUILD}")
@@ -130,7 +103,7 @@ class EmbeddedEngine:
     def saved_in(cls, folder: Path) -> int | None:
         """The log record up to which the indexes in a generation's folder hold the log; None where none can be read."""
         try:
-            return _Saved.read(folder).sequence
+            return Saved.read(folder).sequence
         except StateError:
             return None
 
@@ -204,21 +177,21 @@ class EmbeddedEngine:
                 if sequence != self._saved.sequence:
                     self._record(sequence=sequence, encoded=self._saved.encoded)
                 return sequence
-            version = _next_version(self._folder / "text")
+            version = next_version(self._folder / "text")
             place = self._folder / "text" / version
             self._go_over(text.saved(place), sequence, version)
             hashes = folder_hashes(place)
             self._record(text=version, sequence=sequence, hashes=hashes, encoded=self._saved.encoded)
-            _tidy(self._folder / "text", version)
+            tidy(self._folder / "text", version)
             return sequence
 
     def _record(self, **changes: Any) -> None:
         """Replace entries of ``engine.json``; a fit in another process may have replaced others."""
         assert self._folder is not None
         with exclusive(self._folder / LOCK):
-            self._saved = _Saved.read(self._folder)._replace(**changes)
+            self._saved = Saved.read(self._folder)._replace(**changes)
             self._saved.write(self._folder)
-            self._pointers[POINTER] = _stamp(self._folder / POINTER)
+            self._pointers[POINTER] = stamp(self._folder / POINTER)
 
     def reopen(self) -> bool:
         """Go over to versions that another process has saved, once everything they hold was applied here too.
@@ -229,19 +202,19 @@ class EmbeddedEngine:
             return False
         opened = [index.follow() for index in list(self._vectors.values())]
         opened += [index.follow() for index in list(self._sparse.values())]
-        for name, stamp in self._stamps().items():
-            if self._pointers.get(name) == stamp or (name == POINTER and not self._open_text_again()):
+        for name, found in self._stamps().items():
+            if self._pointers.get(name) == found or (name == POINTER and not self._open_text_again()):
                 continue
             if name != POINTER:
                 self._open_again(self._folder / name)
-            self._pointers[name] = stamp
+            self._pointers[name] = found
             opened.append(True)
         return any(opened)
 
     def _open_text_again(self) -> bool:
         """False when the saved index holds records that were not applied here yet."""
         assert self._folder is not None
-        saved = _Saved.read(self._folder)
+        saved = Saved.read(self._folder)
         if saved.sequence > self._sequence:
             return False
         if saved.text != self._saved.text:
@@ -283,9 +256,9 @@ class EmbeddedEngine:
         found = {}
         for path in [*self._folder.glob("vectors/[!.]*/CURRENT"), *self._folder.glob("sparse/[!.]*/CURRENT")]:
             with suppress(FileNotFoundError):
-                found[str(path.parent.relative_to(self._folder))] = _stamp(path)
+                found[str(path.parent.relative_to(self._folder))] = stamp(path)
         with suppress(FileNotFoundError):
-            found[POINTER] = _stamp(self._folder / POINTER)
+            found[POINTER] = stamp(self._folder / POINTER)
         return found
 
     def encoders(self) -> list[str]:
@@ -385,22 +358,6 @@ class EmbeddedEngine:
             hint = nearest(encoder, self._vectors)
             raise UnknownName(f"no vectors of encoder {encoder!r}{hint}; encode the catalogue and call put_vectors")
         return self._vectors[encoder]
-
-
-def _next_version(folder: Path) -> str:
-    built = [int(p.name[1:]) for p in folder.glob("v*")]
-    return f"v{1 + max(built, default=0)}"
-
-
-def _tidy(folder: Path, current: str) -> None:
-    """Remove the versions that nobody has open, but for the one before, which a reader may be about to open."""
-    numbers = sorted(int(p.name[1:]) for p in folder.glob("v*"))
-    remove_unused(folder / f"v{n}" for n in numbers if n < int(current[1:]) - 1)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns
 
 
 def _open_sparse(folder: Path | None, generation: int) -> dict[str, Impacts]:

@@ -3,7 +3,7 @@
 Weights are kept as float16, so a weight means the same in every segment and for ever, and merging changes no answer.  A
 put makes a small segment, found by the next search; segments are merged as they pile up, large ones in the background.
 ``home`` says in which segment a row lives: postings of a changed or deleted row are passed over until a merge drops them.
-Readers take one ``_Snapshot`` and see no change until their answer is ready.
+Readers take one ``Snapshot`` and see no change until their answer is ready.
 
 Legend: Q queries, N rows, I rows, K cut-off, S terms of a query, M distinct filters.
 """
@@ -11,7 +11,7 @@ Legend: Q queries, N rows, I rows, K cut-off, S terms of a query, M distinct fil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from threading import RLock, Thread
@@ -25,27 +25,19 @@ from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
 from aisle.engine.embedded import impacts_files as files
 from aisle.engine.embedded import impacts_kernels as kernels
+from aisle.engine.embedded import impacts_snapshot as snapshot
 from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.impacts_overrides import Edit, Overrides
-from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, top, warm
+from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, warm
+from aisle.engine.embedded.impacts_snapshot import Snapshot
 from aisle.engine.embedded.versions import Home
 
 SMALL_POSTINGS = 1 << 18
 """Segments of up to this many postings are merged while their writer waits, which takes milliseconds."""
 SHARE = 0.1
 """All segments are merged in the background when those after the first hold more than this share of it."""
-PROBE_COST = 40
-"""Looking one term of one row up costs as much as adding this many postings; few allowed rows are looked up."""
 FEW_ROWS = 0.05
 """Up to this share of the rows is counted as few."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Snapshot:
-    """Segments, oldest first, and int32[I]: the number of the segment each row lives in, -1 for none."""
-
-    parts: tuple[Segment, ...]
-    home: Array
 
 
 class Impacts:
@@ -53,7 +45,7 @@ class Impacts:
 
     def __init__(self, parts: Sequence[Segment] = (), home: Array | None = None, *, generation: int = 0) -> None:
         warm()
-        self._now = _Snapshot(tuple(parts), frozen(np.zeros(0, np.int32) if home is None else home))
+        self._now = Snapshot(tuple(parts), frozen(np.zeros(0, np.int32) if home is None else home))
         self._generation = generation
         self._next = 1 + max((part.number for part in parts), default=-1)
         self._overrides = Overrides()
@@ -108,11 +100,11 @@ class Impacts:
         if k > 0:
             best = Best(k)
             for m in np.unique(masks.which):
-                allowed = _allowed(masks.bits[m], len(now.home))
+                allowed = snapshot.allowed(masks.bits[m], len(now.home))
                 few = np.count_nonzero(allowed) <= FEW_ROWS * len(allowed)
                 rows = np.flatnonzero(allowed) if few else None
                 for q in np.flatnonzero(masks.which == m):
-                    found[q] = _search(now, *query_Q[q], allowed, rows, best)
+                    found[q] = snapshot.search(now, *query_Q[q], allowed, rows, best)
         rows_N = np.concatenate([rows for rows, _ in found] or [np.zeros(0)]).astype(np.int32)
         score_N = np.concatenate([score for _, score in found] or [np.zeros(0)]).astype(np.float32)
         splits = splits_of(np.array([len(rows) for rows, _ in found], np.int64))
@@ -127,7 +119,7 @@ class Impacts:
         out = np.full(len(candidates.item), np.nan, np.float32)
         for q, (term_S, weight_S) in enumerate(query_Q):
             mine = slice(int(candidates.splits[q]), int(candidates.splits[q + 1]))
-            out[mine] = _score(now, term_S, weight_S, candidates.item[mine])
+            out[mine] = snapshot.score(now, term_S, weight_S, candidates.item[mine])
         return out
 
     def bag(self, row: int) -> dict[int, float]:
@@ -200,7 +192,7 @@ class Impacts:
         """Merge all segments now.  Nobody has to: it happens by itself as they pile up."""
         with self._writing:
             if len(self._now.parts) > 1 or self._lost:
-                self._swap(self._now.parts, _merged(self._now, self._now.parts, self._number()), self._lost)
+                self._swap(self._now.parts, snapshot.merged(self._now, self._now.parts, self._number()), self._lost)
 
     def _stored(self, row: int) -> dict[int, float]:
         now = self._now
@@ -218,7 +210,7 @@ class Impacts:
         home[: len(self._now.home)] = self._now.home
         self._lost += int((home[rows] >= 0).sum())
         home[rows] = number
-        self._now = _Snapshot((*self._now.parts, part), frozen(home))
+        self._now = Snapshot((*self._now.parts, part), frozen(home))
         self._tidy()
 
     def _number(self) -> int:
@@ -232,7 +224,7 @@ class Impacts:
             small = a.num_postings <= 2 * b.num_postings and a.num_postings + b.num_postings <= SMALL_POSTINGS
             if not small or a in self._held:
                 break
-            self._swap((a, b), _merged(self._now, (a, b), self._number()), 0)
+            self._swap((a, b), snapshot.merged(self._now, (a, b), self._number()), 0)
         parts = self._now.parts
         base, later = sum(p.num_postings for p in parts[:1]), sum(p.num_postings for p in parts[1:])
         grown = later > max(SHARE * base, SMALL_POSTINGS)
@@ -240,9 +232,9 @@ class Impacts:
             self._held = parts
             Thread(target=self._merge, args=(self._now, self._number(), self._lost)).start()
 
-    def _merge(self, then: _Snapshot, number: int, lost: int) -> None:
+    def _merge(self, then: Snapshot, number: int, lost: int) -> None:
         try:
-            made = _merged(then, then.parts, number)
+            made = snapshot.merged(then, then.parts, number)
             with self._writing:
                 self._swap(then.parts, made, lost)
         finally:
@@ -258,7 +250,7 @@ class Impacts:
         home = np.where(np.isin(now.home, numbers), np.int32(made.number), now.home)
         at = now.parts.index(parts[0])
         rest = [part for part in now.parts if part.number not in numbers]
-        self._now = _Snapshot((*rest[:at], made, *rest[at:]), frozen(home))
+        self._now = Snapshot((*rest[:at], made, *rest[at:]), frozen(home))
 
     def saved(self, folder: Path) -> Impacts:
         """Merge, write a new version into ``folder`` and return it, memory-mapped; readers see only whole versions."""
@@ -360,44 +352,3 @@ def _stamp_of(folder: Path) -> tuple[int, int]:
         return files.stamp(folder)
     except OSError as error:
         raise StateError(f"{folder} holds no readable bags ({error}); put the bags again") from None
-
-
-def _allowed(bits: Array, size: int) -> Array:
-    """bool[I]; rows put after the mask was made are for the next search."""
-    if len(bits) >= size:
-        return frozen(bits[:size])
-    out = np.zeros(size, bool)
-    out[: len(bits)] = bits
-    return frozen(out)
-
-
-def _search(
-    now: _Snapshot, term_S: Array, weight_S: Array, allowed: Array, rows: Array | None, best: Best
-) -> tuple[Array, Array]:
-    """Rows and scores of one query; ``rows`` are the allowed ones where they are few."""
-    if rows is not None and len(rows) * len(term_S) * PROBE_COST < sum(part.length(term_S) for part in now.parts):
-        score_N = _score(now, term_S, weight_S, rows)
-        return top(rows[score_N > 0], score_N[score_N > 0], len(best.row_K))
-    best.restart()
-    for part in now.parts:
-        best.search(part, now.home, allowed, term_S, weight_S)
-    return best.found()
-
-
-def _score(now: _Snapshot, term_S: Array, weight_S: Array, row_N: Array) -> Array:
-    """float32[N]; NaN for rows without a bag."""
-    out = np.full(len(row_N), np.nan, np.float32)
-    rows = frozen(row_N.astype(np.int64))
-    for part in now.parts:
-        part.score(now.home, term_S, weight_S, rows, out)
-    return out
-
-
-def _merged(now: _Snapshot, parts: Sequence[Segment], number: int) -> Segment:
-    """These segments in one, the newest and smallest first; postings of rows that live elsewhere are dropped."""
-    home, made = now.home, parts[-1]
-    for part in parts[-2::-1] if len(parts) > 1 else [Segment.empty(number)]:
-        joined = Segment.merged(number, part, made, home)
-        home = frozen(np.where((home == part.number) | (home == made.number), np.int32(number), home))
-        made = joined
-    return made
