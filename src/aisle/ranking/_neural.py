@@ -65,7 +65,9 @@ class NeuralRanker(Method):
     page_batch pages a batch
     train      the loop's settings
     serve_precision  ``bf16``: the network serves in bf16; ``auto``: where the processor has it
-    threads    processor threads of a fit; serving uses the process's own
+    serve_threads  processor threads that share the candidates of a request, where the network is compiled (``hhft`` in bf16);
+               torch's operators use the process's own
+    threads    processor threads of a fit
     """
 
     tasks: tuple[str, ...] = ("click", "cart", "order")
@@ -84,6 +86,7 @@ class NeuralRanker(Method):
     page_batch: int = Field(256, ge=1)
     train: TrainSettings = TrainSettings(epochs=3, watch="loss", patience=2, save_every=200)
     serve_precision: Literal["fp32", "bf16", "auto"] = "auto"
+    serve_threads: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
 
     @property

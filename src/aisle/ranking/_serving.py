@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -71,11 +71,8 @@ class NeuralStage:
         self.method, self.env, self.maker, self.scale = method, env, maker, dict(scale)
         self.model, self.files = model.eval().requires_grad_(False), dict(files)
         self._weight_K = torch.tensor([method.weights().get(task, 0.0) for task in method.tasks])
-        self._trunk = copy.deepcopy(self.model.trunk)
-        self._short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
-        if self._short:
-            self._trunk = short_copy(self.model.trunk)
-        freeze(self._trunk)
+        short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
+        self._trunk = served(self.model.trunk, short=short, threads=method.serve_threads)
 
     @classmethod
     def exported(
@@ -143,7 +140,7 @@ class NeuralStage:
 
     def logits(self, inputs: Inputs) -> Tensor:
         """float32[N, K]"""
-        return self._trunk(shortened(inputs) if self._short else inputs).float()
+        return self._trunk(inputs).float()
 
     @torch.inference_mode()
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
@@ -192,6 +189,18 @@ class NeuralStage:
         counting = torch.nonzero(self._weight_K)[:, 0]
         score = logit_NK[:, counting[0]] if len(counting) == 1 else probability_NK @ self._weight_K
         return {"score": score.numpy(), **rates}
+
+
+def served(trunk: torch.nn.Module, *, short: bool, threads: int = 1) -> Callable[[Inputs], Tensor]:
+    """The trained network as it answers: a copy with frozen weights; ``short``: in bf16, compiled where it knows how."""
+    own = freeze(copy.deepcopy(trunk).eval().requires_grad_(False))
+    if not short:
+        return own
+    compiled = own.compiled(threads) if hasattr(own, "compiled") else None
+    if compiled is not None:
+        return compiled
+    brief = freeze(short_copy(own))
+    return lambda inputs: brief(shortened(inputs))
 
 
 def short_copy(trunk: torch.nn.Module) -> torch.nn.Module:
