@@ -57,8 +57,8 @@ def main() -> None:
     store = OnlineCounters(COUNTERS, lambda: items)
     store.add(past, sequence=0)
     rows = rng.integers(0, ITEMS, 500)
-    for name in store.counters:
-        store.at(name, rows, 31 * DAY_S)
+    for counter in COUNTERS:
+        store.counts(counter, rows, 31 * DAY_S)
     out = [row("load_s", "counters", perf_counter() - start), row("resident_mb", "counters", resident_mb() - before)]
     taken: dict[str, list[float]] = defaultdict(list)
     with TemporaryDirectory() as scratch, Log.open(Path(scratch, "log.sqlite")) as log:
@@ -66,8 +66,8 @@ def main() -> None:
         for n in range(CLICKS):
             click = {"time_s": 30 * DAY_S + n, "item_id": "p7", "action": "click", "session_id": "s"}
             timed(lambda click=click: store.wait(log.append("event", [click]).last, 10), taken["visible"])
-            for name in store.counters:
-                timed(lambda name=name: store.at(name, rows, 31 * DAY_S), taken["at"])
+            for counter in COUNTERS:
+                timed(lambda counter=counter: store.counts(counter, rows, 31 * DAY_S), taken["at"])
         store.close()
     for name, times in taken.items():
         out += percentiles(name, times)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from aisle.core.errors import UnknownName
+from aisle.core.errors import ContractError, UnknownName
+from aisle.core.requests import query_ids
 from aisle.core.shop import Counter
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE, EVENTS, complete
 from aisle.data.shop import Shop
 from aisle.data.view import View
+from aisle.engine.embedded import counters
 from aisle.engine.embedded.counters import OnlineCounters
 from aisle.engine.embedded.log import Log
 
@@ -21,7 +25,9 @@ COUNTERS = (
     Counter(name="clicks_1d", action="click", window_s=DAY_S),
     Counter(name="warm_orders", action="order", half_life_s=3 * DAY_S),
     Counter(name="warm_clicks_7d", action="click", window_s=7 * DAY_S, half_life_s=DAY_S),
+    Counter(name="query_clicks", action="click", half_life_s=7 * DAY_S, per_query=True),
 )
+QUERIES = np.array(["desk lamp", "Desk  LAMP", "sofa", ""])
 NUM = 30
 
 
@@ -47,6 +53,7 @@ def events() -> pa.Table:
             "time_s": np.maximum(time_s, 0.0),
             "item_id": [f"i{n}" for n in rng.integers(0, NUM + 3, size)],
             "action": rng.choice(["impression", "click", "cart", "order"], size),
+            "query": QUERIES[rng.integers(0, len(QUERIES), size)],
             "user_id": ["u"] * size,
             "session_id": ["s"] * size,
         }
@@ -54,19 +61,17 @@ def events() -> pa.Table:
     return complete(table, EVENTS)
 
 
-def questions(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def questions(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, times (within a day of the last event) and queries."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, NUM, 600).astype(np.int32), np.floor(rng.uniform(0, 22 * DAY_S, 600) / 600) * 600
+    at_s = np.floor(rng.uniform(0, 21 * DAY_S, 600) / 600) * 600
+    return rng.integers(0, NUM, 600).astype(np.int32), at_s, query_ids(list(QUERIES[rng.integers(0, 4, 600)]))
 
 
 def assert_equal_to_the_join(store: OnlineCounters, items: ItemTable, events: pa.Table) -> None:
     view = View(items, events)
-    rows, at_s = questions(1)
     for counter in COUNTERS:
-        expected, found = (
-            view.counts(counter, rows, np.minimum(at_s, 21 * DAY_S)),
-            store.at(counter.name, rows, np.minimum(at_s, 21 * DAY_S)),
-        )
+        expected, found = view.counts(counter, *questions(1)), store.counts(counter, *questions(1))
         if np.isinf(counter.half_life_s):
             np.testing.assert_array_equal(found, expected)
         else:
@@ -84,6 +89,29 @@ def test_fed_as_they_come_they_equal_the_offline_join(items, events, batch):
     assert len(store._runs) <= 12
 
 
+def test_large_runs_are_joined_beside_what_comes_meanwhile(items, events, monkeypatch):
+    monkeypatch.setattr(counters, "MOST_AT_ONCE", 100)
+    store = OnlineCounters(COUNTERS, lambda: items)
+    for n in range(0, len(events), 50):
+        store.add(events.slice(n, 50), sequence=n + 50)
+    until = monotonic() + 30
+    while store._joining and monotonic() < until:
+        sleep(0.005)
+    assert_equal_to_the_join(store, items, events)
+    assert len(store._runs) <= 12
+
+
+def test_a_counter_per_query_counts_that_query_alone(items):
+    click = {"time_s": [1.0, 2.0, 3.0], "item_id": ["i3"] * 3, "action": ["click"] * 3, "query": ["Sofa", "lamp", None]}
+    view = View(items, complete(pa.table(click), EVENTS))
+    counter = Counter(name="query_clicks", action="click", per_query=True)
+    asked = query_ids(["sofa ", "lamp", "chair", ""])
+    assert view.counts(counter, np.full(4, 3), 9.0, asked).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert view.counts(counter, np.full(4, 4), 9.0, asked).tolist() == [0.0] * 4
+    with pytest.raises(ContractError, match="query=query_ids"):
+        view.counts(counter, np.array([3]), 9.0)
+
+
 def test_a_replayed_log_gives_the_same_numbers_after_a_restart(tmp_path, items, events):
     shop = Shop.create(tmp_path / "shop")
     shop.write_generation([item_table(NUM)])
@@ -99,8 +127,8 @@ def test_a_replayed_log_gives_the_same_numbers_after_a_restart(tmp_path, items, 
         again = OnlineCounters.open(COUNTERS, shop, log, lambda: items)
     assert again.sequence == store.sequence
     for counter in COUNTERS:
-        rows, at_s = questions(2)
-        np.testing.assert_allclose(again.at(counter.name, rows, at_s), store.at(counter.name, rows, at_s), rtol=1e-9)
+        found = store.counts(counter, *questions(2))
+        np.testing.assert_allclose(again.counts(counter, *questions(2)), found, rtol=1e-9)
 
 
 def test_an_accepted_event_counts_by_itself(tmp_path, items):
@@ -108,8 +136,8 @@ def test_an_accepted_event_counts_by_itself(tmp_path, items):
         store = OnlineCounters(COUNTERS, lambda: items).start(log)
         receipt = log.append("event", [{"time_s": 5.0, "item_id": "i3", "action": "click", "session_id": "s"}])
         assert store.wait(receipt.last, timeout_s=20)
-        assert store.at("clicks", np.array([3, 4]), 6.0).tolist() == [1.0, 0.0]
-        assert store.at("clicks", np.array([3]), 5.0).tolist() == [0.0], "strictly before"
+        assert store.counts(COUNTERS[0], np.array([3, 4]), 6.0).tolist() == [1.0, 0.0]
+        assert store.counts(COUNTERS[0], np.array([3]), 5.0).tolist() == [0.0], "strictly before"
         assert not store.wait(receipt.last + 1, timeout_s=0.01)
         store.close()
 
@@ -122,9 +150,9 @@ def test_an_event_before_its_item_counts_once_the_item_is_there(items):
     now[0] = items.upserted(complete(pa.table({"item_id": ["new"]}), CATALOGUE))
     store.add(click.slice(0, 0), sequence=2)
     store.add(click.slice(0, 0), sequence=3)
-    assert store.at("clicks", now[0].rows_of(["new"]), 9.0).tolist() == [1.0]
+    assert store.counts(COUNTERS[0], now[0].rows_of(["new"]), 9.0).tolist() == [1.0]
 
 
 def test_an_undeclared_counter_is_refused(items):
     with pytest.raises(UnknownName, match="did you mean 'clicks'"):
-        OnlineCounters(COUNTERS, lambda: items).at("click", np.array([0]), 1.0)
+        OnlineCounters(COUNTERS, lambda: items).counts(Counter(name="click", action="click"), np.array([0]), 1.0)

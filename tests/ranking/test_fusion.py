@@ -11,7 +11,7 @@ from aisle.core.errors import SettingError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
-from aisle.ranking._scores import reciprocal_rank, standardised
+from aisle.ranking._scores import nearness_to_best, reciprocal_rank, standardised
 from aisle.ranking.fusion import Fusion
 from aisle.recipes.environment import memory_env
 from aisle.simulate.known import two_kinds
@@ -99,6 +99,22 @@ def test_share_of_a_scaled_retriever_is_the_same():
     method = Fusion(retrievers={"a": 1.0, "b": 1.0}, kind="share")
     scaled = lists.with_columns(score_a=lists["score_a"] * 1000)
     np.testing.assert_allclose(scored(method, scaled), scored(method, lists), rtol=1e-6)
+
+
+def test_a_score_that_is_still_made_counts_as_the_best_of_the_others():
+    words, meaning = np.array([4, 2, 4, 1], np.float32), np.array([0.5, 1.0, NAN, NAN], np.float32)
+    lists = lists_of(3, 1, score_words=words, score_meaning=meaning)
+    late = Fusion(retrievers={"words": 1.0, "meaning": 2.0}, kind="share", late=("meaning",))
+    np.testing.assert_allclose(scored(late, lists), [1 + 1, 0.5 + 2, 1 + 2, 1 + 0])
+    np.testing.assert_allclose(scored(late.with_setting("late=[]"), lists), [1 + 1, 0.5 + 2, 1 + 0, 1 + 0])
+
+
+def test_a_row_without_a_vector_is_as_near_to_the_best_as_its_list_on_average():
+    env = memory_env(ItemTable.from_table(two_kinds(6)))
+    env.engine.put_vectors("minilm", np.arange(4), np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32))
+    lists = lists_of(5, score=np.array([5, 4, 3, 2, 1], np.float32))
+    near = nearness_to_best(lists, env.engine.vectors("minilm"), 2)
+    np.testing.assert_allclose(near, [1, 1, 0, 0, 0.5], atol=1e-6)
 
 
 def test_feedback_moves_what_is_like_the_best_up():

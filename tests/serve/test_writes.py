@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.serve.app import create_app
+from aisle.serve.background import Reencoding
 from aisle.serve.live import LiveShop
 
 from .test_following import until
@@ -67,6 +68,22 @@ def test_a_product_is_found_as_soon_as_it_is_visible(client: TestClient) -> None
     assert replaced.json()["visible"]
     assert found(client, "brass bell")[0] == "p3"
     assert client.get("/api/items/p3").json()["price_cents"] is None, "an upsert is a whole product"
+
+
+def test_a_new_product_ranks_by_its_words_until_its_vector_is_there(
+    live: LiveShop, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Reencoding.step
+    with monkeypatch.context() as held:
+        held.setattr(Reencoding, "step", lambda self, pause: 0)
+        new = {"item_id": "late", "title": "walnut desk lamp", "brand": "Acme", "price_cents": 100}
+        assert client.post("/api/items", json={"items": [new], "wait_visible": True}).json()["visible"]
+        [index] = [i for i in client.get("/ready").json()["indexes"] if i["name"] == "vectors own"]
+        assert index["missing"] == 1
+        assert found(client, "walnut desk lamp")[0] == "late", "30 others have two of the words and a vector"
+    assert Reencoding.step is real
+    until(lambda: live._standing.engine.vectors("own").has(live._standing.items.rows_of(["late"])).all())
+    client.delete("/api/items/late?wait_visible=true")
 
 
 def test_price_and_stock_change_alone(client: TestClient) -> None:

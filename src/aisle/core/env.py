@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aisle.core.errors import UnknownName, nearest
+from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.lists import Array
-from aisle.core.shop import Engine
+from aisle.core.shop import Counter, Counts, Engine
 
 
 class Encoder(Protocol):
@@ -40,6 +40,7 @@ class Env:
     """
     engine    the indexes of the shop's current generation
     encoders  name -> Encoder, as they are needed
+    counters  where ``counts`` is answered: behaviour as a server accepts it; a plan that is fitted without gets its view's
     seed      of everything random in a fit
     device    where torch methods run
     scratch   a folder that a fit may fill; None for memory only
@@ -48,6 +49,7 @@ class Env:
 
     engine: Engine
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    counters: Counts | None = None
     seed: int = 0
     device: str = "cpu"
     scratch: Path | None = None
@@ -59,3 +61,12 @@ class Env:
         if name not in self.encoders:
             raise UnknownName(f"no encoder {name!r}{nearest(name, self.encoders)}")
         return self.encoders[name]
+
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: a counter that the stage's method declares, as of each time: see ``core.shop.Counts``.
+
+        Raises StateError where nothing is counted, UnknownName for a counter that no method of the plan declares.
+        """
+        if self.counters is None:
+            raise StateError(f"nothing counts {counter.name!r} here; give Env(counters=...), such as the shop's view")
+        return self.counters.counts(counter, rows, at_s, query)

@@ -14,7 +14,7 @@ from aisle.core.env import Env
 from aisle.core.errors import SettingError, UnknownName, nearest
 from aisle.core.lists import Array, ItemLists
 from aisle.core.requests import Requests
-from aisle.core.shop import ShopView
+from aisle.core.shop import Counter, ShopView
 
 
 class Settings(BaseModel):
@@ -126,6 +126,7 @@ class Method(Settings):
     """Base of every method.  Subclasses add settings, and ``METHOD = <class>`` at the end of their file.
 
     reads, writes   columns the fitted stage reads from and writes to its requests or candidates
+    counters        what the fitted stage asks ``env.counts`` for; a server keeps these, and no others
     needs           name -> ``retrieval.bm25`` (a stage of this plan), ``relevance.lref@VERSION`` or ``columns:NAME``
     settings_version, migrate   how older saved settings are brought up to date
     """
@@ -139,6 +140,10 @@ class Method(Settings):
     @property
     def writes(self) -> frozenset[str]:
         return frozenset()
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        return ()
 
     @property
     def needs(self) -> Mapping[str, str]:

@@ -43,6 +43,11 @@ def hashed(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
 
 
+def query_ids(queries: Sequence[str]) -> Array:
+    """int64[Q]: a hash of each query, case and blanks aside; -1 for an empty one."""
+    return np.array([hashed(" ".join(query.lower().split())) for query in queries], np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RowMasks:
     """Which catalogue rows each request may see: M distinct bitmaps, shared by the requests that filter alike.

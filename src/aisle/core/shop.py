@@ -116,12 +116,25 @@ class Counter:
     """A windowed count of events by item: one declaration, evaluated as of a time offline and by the online store.
 
     action: which events count. window_s: how far back (inf: all). half_life_s: decay (inf: none).
+    per_query: count an item's events of one query only.
     """
 
     name: str
     action: str
     window_s: float = float("inf")
     half_life_s: float = float("inf")
+    per_query: bool = False
+
+
+class Counts(Protocol):
+    """Where counters are answered: by a view of the shop when fitting, by ``Env`` when serving."""
+
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: the counter of ``rows[n]`` strictly before ``at_s[n]``.
+
+        query: int64[N] by ``core.requests.query_ids``, for a counter per query; nothing is counted for -1.
+        """
+        ...
 
 
 class ShopView(Protocol):
@@ -143,8 +156,8 @@ class ShopView(Protocol):
         """Judgments of the ``train`` or ``validation`` queries; empty when there are none."""
         ...
 
-    def counts(self, counter: Counter, rows: Array, at_s: Array) -> Array:
-        """float64[N]: the counter of ``rows[n]`` strictly before ``at_s[n]`` (never later than ``until_s``)."""
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: ``Counts.counts``, never later than ``until_s``."""
         ...
 
     def histories(self, users: Array, at_s: Array, limit: int = 50) -> ItemLists:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from aisle.core.errors import ContractError, SettingError, UnknownName, nearest
 from aisle.core.lists import Array, ItemLists, splits_of
-from aisle.core.requests import Action
+from aisle.core.requests import Action, query_ids
 from aisle.core.shop import Counter, Events
+
+QUERY_MIX, ITEM_MIX = np.int64(0x9E3779B97F4A7C1), np.int64(0x2545F4914F6CDD1D)
+LOW_BITS = np.int64((1 << 62) - 1)
 
 
 class TimeIndex:
@@ -42,18 +46,40 @@ class TimeIndex:
         return np.searchsorted(self._place, self._joined(rank, time_rank))
 
 
+def with_query_ids(events: Events) -> Events:
+    """The events with ``query_id`` int64[E], the hash of each one's query, which a counter per query reads."""
+    ids = np.append(query_ids(events.queries), np.int64(-1))
+    return Events({**events.columns, "query_id": ids[events["query"]]}, events.queries)
+
+
 class ItemCounter:
-    """One declared counter over a log; a question is (item, time) and counts events in [time - window, time)."""
+    """One declared counter over a log; a question is (item, time), and its query where the counter is per query, and counts
+    events in [time - window, time).
+
+    Raises UnknownName for an action that does not exist, SettingError for a window or half life not above 0.
+    """
 
     def __init__(self, counter: Counter, events: Events) -> None:
+        _check(counter)
         self.counter = counter
-        rows = np.flatnonzero((events["action"] == Action[counter.action.upper()]) & (events["item"] >= 0))
-        item, time_s = events["item"][rows], events["time_s"][rows]
-        self._index = TimeIndex(item, time_s)
-        self._decayed = _decayed_sums(item[self._index.order], self._index.time_s, counter.half_life_s)
+        counted = (events["action"] == Action[counter.action.upper()]) & (events["item"] >= 0)
+        if counter.per_query:
+            counted &= events["query_id"] >= 0
+        rows = np.flatnonzero(counted)
+        key, time_s = events["item"][rows], events["time_s"][rows]
+        if counter.per_query:
+            key = _paired(events["query_id"][rows], key)
+        self._index = TimeIndex(key, time_s)
+        self._decayed = _decayed_sums(key[self._index.order], self._index.time_s, counter.half_life_s)
 
-    def at(self, rows: Array, time_s: Array) -> Array:
+    def at(self, rows: Array, time_s: Array, query: Array | None = None) -> Array:
         """float64[N]: the count of each row as of each time; a decayed one weighs an event 2^(-age / half life)."""
+        if self.counter.per_query:
+            if query is None:
+                raise ContractError(
+                    f"{self.counter.name!r} counts per query; give query=query_ids(requests.query)[owner]"
+                )
+            rows = np.where(query >= 0, _paired(query, rows), -1)
         begin = self._index.start(rows)
         high = self._index.before(rows, time_s)
         low = self._index.before(rows, time_s - self.counter.window_s)
@@ -70,6 +96,24 @@ class ItemCounter:
         age_s = time_s[some] - self._index.time_s[last]
         out[some] = self._decayed[last] * np.exp2(-age_s / self.counter.half_life_s)
         return out
+
+
+def _paired(query: Array, item: Array) -> Array:
+    """int64[N], 0 or more: one number for a query and an item."""
+    with np.errstate(over="ignore"):
+        mixed: Array = (query * QUERY_MIX ^ item.astype(np.int64) * ITEM_MIX) & LOW_BITS
+    return mixed
+
+
+def _check(counter: Counter) -> None:
+    known = [a.name.lower() for a in Action]
+    if counter.action not in known:
+        raise UnknownName(f"counter {counter.name!r} counts {counter.action!r}{nearest(counter.action, known)}")
+    if not (counter.window_s > 0 and counter.half_life_s > 0):
+        raise SettingError(
+            f"counter {counter.name!r} has window_s {counter.window_s} and half_life_s {counter.half_life_s}; "
+            "give seconds above 0, or inf for no limit"
+        )
 
 
 def _decayed_sums(item: Array, time_s: Array, half_life_s: float) -> Array:

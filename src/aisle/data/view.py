@@ -12,11 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aisle.core.errors import SettingError, UnknownName, nearest
+from aisle.core.errors import UnknownName, nearest
 from aisle.core.lists import Array, ItemLists
-from aisle.core.requests import Action
 from aisle.core.shop import Counter, Events, Judgments
-from aisle.data.counters import ItemCounter, UserHistories
+from aisle.data.counters import ItemCounter, UserHistories, with_query_ids
 from aisle.data.event_columns import events_of, no_events
 from aisle.data.items import ItemTable, indices_of
 from aisle.data.judged import no_judgments
@@ -70,16 +69,19 @@ class View:
         _check_part(part)
         return self._judgments.get(part) or no_judgments(self.generation)
 
-    def counts(self, counter: Counter, rows: Array, at_s: Array | float) -> Array:
-        """float64[N]: the counter of each row strictly before its time.
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: the counter of each row (for its query, int64[N] by ``query_ids``) strictly before its time.
 
         A time after ``until_s`` means ``until_s``; an infinite one means just after the last event.
         Raises UnknownName for an action that does not exist, SettingError for a window or half life not above 0.
         """
         if counter not in self._counters:
-            _check_counter(counter)
-            self._counters[counter] = ItemCounter(counter, self.events)
-        return self._counters[counter].at(np.asarray(rows), self._times(at_s, len(rows)))
+            self._counters[counter] = ItemCounter(counter, self._of_queries if counter.per_query else self.events)
+        return self._counters[counter].at(np.asarray(rows), self._times(at_s, len(rows)), query)
+
+    @cached_property
+    def _of_queries(self) -> Events:
+        return with_query_ids(self.events)
 
     def histories(self, users: Array, at_s: Array | float, limit: int = 50) -> ItemLists:
         """U lists, oldest first, of the last ``limit`` things each user did strictly before the time.
@@ -101,17 +103,6 @@ class View:
 def _check_part(part: str) -> None:
     if part not in PARTS:
         raise UnknownName(f"no judgments {part!r}{nearest(part, PARTS)}")
-
-
-def _check_counter(counter: Counter) -> None:
-    known = [a.name.lower() for a in Action]
-    if counter.action not in known:
-        raise UnknownName(f"counter {counter.name!r} counts {counter.action!r}{nearest(counter.action, known)}")
-    if not (counter.window_s > 0 and counter.half_life_s > 0):
-        raise SettingError(
-            f"counter {counter.name!r} has window_s {counter.window_s} and half_life_s {counter.half_life_s}; "
-            "give seconds above 0, or inf for no limit"
-        )
 
 
 def _in_time_order(events: Events) -> Events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ def fit(
 
     Raises SettingError for a cycle of needs, UnknownName for a need that nothing meets.
     """
+    env = env if env.counters is not None else replace(env, counters=shop)
     order = fit_order(plan)
     methods = plan.slots()
     versions: dict[str, str] = {}
@@ -255,8 +256,9 @@ class WithoutQueries:
         judged = self._shop.judgments(part)
         return judged.select(np.array([i for i, q in enumerate(judged.query) if q not in self._queries], np.int64))
 
-    def counts(self, counter: Counter, rows: Array, at_s: Array) -> Array:
-        return self._shop.counts(counter, rows, at_s)
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """As in the shop: what happened before the request is no leak of the request's own outcome."""
+        return self._shop.counts(counter, rows, at_s, query)
 
     def histories(self, users: Array, at_s: Array, limit: int = 50) -> ItemLists:
         """As in the shop: what a user did before the request is no leak of the request's own outcome."""

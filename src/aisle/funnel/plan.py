@@ -13,7 +13,7 @@ from aisle.core.requests import Scene
 
 if TYPE_CHECKING:
     from aisle.core.env import Env
-    from aisle.core.shop import ShopView
+    from aisle.core.shop import Counter, ShopView
     from aisle.funnel.serving import Funnel
 
 MANY = ("understanding", "offline", "retrieval")
@@ -101,6 +101,10 @@ class Plan:
         """Names of the encoders whose query embedding some served stage reads."""
         reads = {column for method in self.served().values() for column in method.reads}
         return frozenset(column.removeprefix("emb_") for column in reads if column.startswith("emb_"))
+
+    def counters(self) -> frozenset[Counter]:
+        """What the plan's stages ask ``env.counts`` for."""
+        return frozenset(counter for method in self.slots().values() for counter in method.counters)
 
     def _check_columns(self) -> None:
         written = {f"{prefix}_{name}" for name in self.retrieval for prefix in ("score", "found", "rank")}

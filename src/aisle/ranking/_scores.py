@@ -36,10 +36,20 @@ def standardised(score_N: Array, lists: ItemLists) -> Array:
 
 
 def nearness_to_best(lists: ItemLists, index: VectorIndex, best: int) -> Array:
-    """float32[N]: inner product of each row's vector with the mean vector of its list's ``best`` rows by ``score``."""
+    """float32[N]: inner product of each row's vector with the mean vector of its list's ``best`` rows by ``score``.
+
+    A row without a vector yet is as near as its list is on average.
+    """
     order = np.lexsort((lists.item, -lists["score"], lists.owner))
     chosen = order[lists.position < best]
     mean_QD = np.zeros((len(lists), index.dim), np.float32)
     np.add.at(mean_QD, lists.owner[chosen], index.vectors(lists.item[chosen]))
     norm_Q1 = np.linalg.norm(mean_QD, axis=1, keepdims=True)
-    return np.nan_to_num(index.score(mean_QD / np.where(norm_Q1 > 1e-9, norm_Q1, 1), lists))
+    near_N = index.score(mean_QD / np.where(norm_Q1 > 1e-9, norm_Q1, 1), lists)
+    missing = np.isnan(near_N)
+    if missing.any():
+        owner, known = lists.owner, ~missing
+        count_Q = np.maximum(np.bincount(owner[known], minlength=len(lists)), 1)
+        mean_Q = np.bincount(owner[known], near_N[known], minlength=len(lists)) / count_Q
+        near_N[missing] = mean_Q[owner[missing]]
+    return near_N

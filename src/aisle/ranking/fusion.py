@@ -30,6 +30,9 @@ from aisle.ranking._scores import nearness_to_best, reciprocal_rank, share_of_be
 class Fusion(Method):
     """retrievers: name -> weight of those that count. kind: how scores are joined. k: flattens rank differences in rrf.
 
+    late: retrievers that know every item but the newest, whose vector is still made: a score of theirs that is missing
+    counts as the best of the item's other shares (with ``share``), so that nothing new ranks low for being new.
+
     feedback: how many of the best items speak once more, 0 for none; feeds are left alone. feedback_weight: how loud, beside
     the fused score. feedback_encoder: whose item vectors are compared.
     """
@@ -37,6 +40,7 @@ class Fusion(Method):
     retrievers: dict[str, float] = {"bm25": 1.0, "minilm": 1.0}
     kind: Literal["share", "standardised", "rrf"] = "standardised"
     k: float = 60.0
+    late: tuple[str, ...] = ()
     feedback: int = 0
     feedback_weight: float = 0.4
     feedback_encoder: str = "minilm"
@@ -100,7 +104,21 @@ class FusionStage:
         if self.settings.kind == "rrf":
             return [w * reciprocal_rank(candidates[f"rank_{name}"], self.settings.k) for name, w in weights.items()]
         comparable = share_of_best if self.settings.kind == "share" else standardised
-        return [w * comparable(candidates[f"score_{name}"], candidates) for name, w in weights.items()]
+        parts = {name: comparable(candidates[f"score_{name}"], candidates) for name in weights}
+        if self.settings.kind == "share":
+            for name in set(self.settings.late) & set(weights):
+                missing = _not_known_yet(candidates[f"score_{name}"], candidates)
+                others = [part[missing] for other, part in parts.items() if other not in self.settings.late]
+                if missing.any() and others:
+                    parts[name][missing] = np.max(others, axis=0)
+        return [weight * parts[name] for name, weight in weights.items()]
+
+
+def _not_known_yet(score_N: Array, lists: ItemLists) -> Array:
+    """bool[N]: rows without a score in a list in which others have one."""
+    missing: Array = np.isnan(score_N)
+    answered_Q = np.bincount(lists.owner[~missing], minlength=len(lists)) > 0
+    return missing & answered_Q[lists.owner]
 
 
 def _about_something(requests: Requests) -> Array:

@@ -46,6 +46,7 @@ def hybrid(encoder: str = "minilm") -> Plan:
         ranking=Fusion(
             retrievers={"bm25": 1.0, "minilm": 1.0, "item_cf": 1.0, "popular": 0.5},
             kind="share",
+            late=("minilm",),
             feedback=3,
             feedback_encoder=encoder,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aisle.core.env import Encoder, Env, Progress, silent
-from aisle.core.shop import Items
+from aisle.core.shop import Counts, Items
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import open_engine
 from aisle.engine.embedded.engine import EmbeddedEngine
@@ -18,18 +18,21 @@ def open_env(
     shop: Shop,
     *,
     engine: EmbeddedEngine | None = None,
+    counters: Counts | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Env:
     """The engine of the current generation (its text index is built where it is missing) and lazy encoders.
 
-    engine  one that is open already; without, the log is read up to its end
+    engine    one that is open already; without, the log is read up to its end
+    counters  behaviour as it is accepted; without, a plan that is fitted answers from the view it was fitted on
     """
     opened = engine or _opened(shop, progress)
     items, folder = opened.items, shop.generation_folder(opened.generation)
     return Env(
         engine=opened,
         encoders=Encoders(own=lambda: own_encoder(items, folder, progress)),
+        counters=counters,
         seed=seed,
         scratch=shop.folder / "cache" / "fits",
         progress=progress,

@@ -75,8 +75,8 @@ class MiniLmStage:
         return best_Q
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
-        score = self.env.engine.vectors(self.encoder).score(requests[f"emb_{self.encoder}"], candidates)
-        return {"score": np.nan_to_num(score)}
+        """NaN for an item whose vector is not there yet: it is not known, which is not the same as unlike."""
+        return {"score": self.env.engine.vectors(self.encoder).score(requests[f"emb_{self.encoder}"], candidates)}
 
     def state(self) -> State:
         return State()

@@ -33,6 +33,7 @@ from aisle.serve.suggest import Completer, completer
 from aisle.serve.writing import OwnLog, Writing
 
 if TYPE_CHECKING:
+    from aisle.funnel.plan import Plan
     from aisle.serve.answers import Answer
 
 FOLLOW_S = 0.1
@@ -113,7 +114,7 @@ class LiveShop:
         """True as soon as every process shows this log record, False after ``timeout_s``."""
         if self.links is not None:
             return self.links.board.wait(sequence, timeout_s)
-        return self._standing is not None and self._standing.applier.wait(sequence, timeout_s)
+        return self._standing is not None and self._standing.wait(sequence, timeout_s)
 
     def knows(self, item_id: str) -> bool:
         """Whether the catalogue that answers holds this item."""
@@ -227,6 +228,7 @@ class LiveShop:
         standing = self._opened()
         first = FIRST_PLAN if self.vectors else self.plan
         view = self._view(standing)
+        self._count(standing, plan(first))
         funnel = plan(first).fit(view, standing.env)
         self._choice = Choice(first, first, None, ())
         self._stand_on(standing, Active(funnel, first, view))
@@ -241,6 +243,13 @@ class LiveShop:
         except StateError as damage:
             self._notice = f"{damage}: serving without what is in it"
             return View(standing.items, EVENTS.empty_table(), {})
+
+    def _count(self, standing: Standing, plan: Plan) -> None:
+        """Count what the plan's stages ask for; a stage whose counters cannot be had is skipped when serving."""
+        try:
+            standing.counters.declare(plan.counters())
+        except StateError as damage:
+            self._notice = f"{damage}: serving without what is counted from it"
 
     def _opened(self) -> Standing:
         """The generation that the shop points to; where it is damaged, the one that was served before it."""
@@ -287,7 +296,13 @@ class LiveShop:
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
         view = self._view(standing)
-        funnel = load(self.shop, version, standing.env) if version else plan(choice.recipe).fit(view, standing.env)
+        if version:
+            funnel = load(self.shop, version, standing.env)
+            self._count(standing, funnel.plan)
+        else:
+            wanted = plan(choice.recipe)
+            self._count(standing, wanted)
+            funnel = wanted.fit(view, standing.env)
         funnel = warmed(funnel)
         if not self._stop.is_set():
             self._choice = choice
@@ -320,11 +335,9 @@ class LiveShop:
         before, self._standing = self._standing, standing
         if self.links is not None:
             board = self.links.board
-            standing.applier.on_moved = lambda sequence: board.tell(sequence=sequence, generation=standing.generation)
-            standing.applier.on_moved(standing.engine.sequence)
+            standing.tell(lambda sequence: board.tell(sequence=sequence, generation=standing.generation))
         self.swap(active)
         if before is not None and before is not standing:
-            before.applier.on_moved = lambda sequence: None
             before.close()
 
     def _follow(self) -> None:

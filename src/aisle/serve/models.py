@@ -146,13 +146,13 @@ class LogOut(BaseModel):
 
 
 class IndexOut(BaseModel):
-    """One index: ``catalogue``, ``text``, ``vectors <encoder>`` or ``bags <model>``."""
+    """One index: ``catalogue``, ``text``, ``counters``, ``vectors <encoder>`` or ``bags <model>``."""
 
     name: str
     sequence: int = Field(description="the log record up to which it answers")
     lag: int
     saved: int | None = Field(None, description="the log record up to which it stands on disk; later ones are replayed")
-    rows: int = Field(description="rows that it holds")
+    rows: int = Field(description="rows that it holds; of counters: events")
     missing: int = Field(0, description="live items that it lacks; they are found by words")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from aisle.core.env import Env
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import Applier, open_engine
+from aisle.engine.embedded.counters import LiveCounters
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.recipes.environment import open_env
@@ -17,12 +20,13 @@ from aisle.recipes.environment import open_env
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
-    """The indexes of a generation, what methods need of them, and the thread that applies the log to them."""
+    """The indexes of a generation, what methods need of them, and the threads that apply the log to them."""
 
     generation: int
     engine: EmbeddedEngine
     env: Env
     applier: Applier
+    counters: LiveCounters
 
     @classmethod
     def open(cls, shop: Shop, log: Log, generation: int, *, owner: bool, seed: int = 0) -> Standing:
@@ -35,7 +39,9 @@ class Standing:
         engine = open_engine(shop, log, generation=generation, check=owner, may_build=owner)
         _warm(engine)
         applier = Applier(engine, log).start()
-        return cls(engine.generation, engine, open_env(shop, engine=engine, seed=seed), applier)
+        counters = LiveCounters(shop, log, lambda: engine.items)
+        env = open_env(shop, engine=engine, counters=counters, seed=seed)
+        return cls(engine.generation, engine, env, applier, counters)
 
     @property
     def items(self) -> ItemTable:
@@ -45,13 +51,36 @@ class Standing:
         return items
 
     @property
+    def sequence(self) -> int:
+        """The last log record that every search shows and every declared counter counts."""
+        store = self.counters.store
+        return self.engine.sequence if store is None else min(self.engine.sequence, store.sequence)
+
+    def wait(self, sequence: int, timeout_s: float) -> bool:
+        """True as soon as searches show this record and counters count it.  Raises StateError when applying fails."""
+        until, store = monotonic() + timeout_s, self.counters.store
+        shown = self.applier.wait(sequence, timeout_s)
+        return shown and (store is None or store.wait(sequence, max(0.0, until - monotonic())))
+
+    def tell(self, moved: Callable[[int], object]) -> None:
+        """From now on call this with ``sequence`` whenever it may have moved, in the thread that moved it."""
+        self.applier.on_moved = lambda _: moved(self.sequence)
+        self.counters.on_moved = lambda: moved(self.sequence)
+        moved(self.sequence)
+
+    @property
     def is_stranded(self) -> bool:
         """The log forgot records that these indexes have not applied: only opening them again helps."""
-        return self.applier.readiness().error is not None and self.applier.log.floor > self.engine.sequence
+        store, floor = self.counters.store, self.applier.log.floor
+        if store is not None and store.error is not None and floor > store.sequence:
+            return True
+        return self.applier.readiness().error is not None and floor > self.engine.sequence
 
     def close(self) -> None:
-        """Stop following; whoever still answers with it goes on."""
+        """Stop following and telling; whoever still answers with it goes on."""
+        self.tell(lambda sequence: None)
         self.applier.close()
+        self.counters.close()
 
 
 def _warm(engine: EmbeddedEngine) -> None:

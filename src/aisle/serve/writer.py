@@ -66,11 +66,9 @@ class Writer:
                 self._standing,
             )
             board = self._board
-            standing.applier.on_moved = lambda sequence: board.tell(sequence=sequence, generation=generation)
-            standing.applier.on_moved(standing.engine.sequence)
+            standing.tell(lambda sequence: board.tell(sequence=sequence, generation=generation))
             self._standing = standing
             if before is not None:
-                before.applier.on_moved = lambda sequence: None
                 before.close()
         if self._vectors:
             for encoder in chosen(self._shop, generation, self._asked, self._plan).encoders:

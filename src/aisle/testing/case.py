@@ -151,7 +151,7 @@ def planted() -> View:
 def _env_over(items: ItemTable) -> Env:
     env = memory_env(items)
     encoder = _own_encoder()
-    return replace(env, encoders=Encoders(own=lambda: encoder))
+    return replace(env, encoders=Encoders(own=lambda: encoder), counters=planted())
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.requests import Action
 from aisle.core.shop import Counter, Events, Items
-from aisle.data.counters import ItemCounter
+from aisle.data.counters import ItemCounter, with_query_ids
 from aisle.data.event_columns import events_of
 from aisle.data.schema import EVENTS, complete
 from aisle.data.shop import Shop
@@ -32,31 +32,41 @@ from aisle.engine.embedded.log import Log
 LOOK_S = 0.2
 """How long new events wait at most to be looked for; a log in the same process says at once that there are some."""
 RETRY_S = 1.0
+MOST_AT_ONCE = 100_000
+"""Events that are sorted while newer ones wait: a twentieth of a second a counter."""
 MOST_UNKNOWN = 10_000
 """Events of items that are not in the catalogue yet: the latest so many are counted once their item is there."""
-COLUMNS = ("time_s", "item", "action")
+COLUMNS = ("time_s", "item", "action", "query_id")
 
 
 class _Run:
-    """Some events and the counters over them, each sorted when it is first asked for."""
+    """Some events and every declared counter over them, sorted before anyone asks."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, counters: Iterable[Counter], events: Events) -> None:
         self.events = events
-        self._counters: dict[Counter, ItemCounter] = {}
+        self._counters = {counter: ItemCounter(counter, events) for counter in counters}
 
-    def at(self, counter: Counter, rows: Array, at_s: Array) -> Array:
-        if counter not in self._counters:
-            self._counters[counter] = ItemCounter(counter, self.events)
-        return self._counters[counter].at(rows, at_s)
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def at(self, counter: Counter, rows: Array, at_s: Array, query: Array | None) -> Array:
+        return self._counters[counter].at(rows, at_s, query)
+
+    def joined(self, later: _Run) -> _Run:
+        """Both in one."""
+        columns = {name: np.concatenate([self.events[name], later.events[name]]) for name in COLUMNS}
+        return _Run(self._counters, Events(columns))
 
 
 class OnlineCounters:
-    """Declared counters of one shop.  One thread feeds it, any number ask."""
+    """Implements ``core.shop.Counts`` for declared counters of one shop.  One thread feeds it, any number ask."""
 
     def __init__(self, counters: Iterable[Counter], items: Callable[[], Items], *, sequence: int = 0) -> None:
-        self.counters = {counter.name: counter for counter in counters}
+        self.counters = frozenset(counters)
+        self.on_moved: Callable[[], object] = lambda: None
+        """Called in the feeding thread when more of the log is counted."""
         self._items = items
-        self._actions = np.unique([Action[c.action.upper()] for c in self.counters.values()])
+        self._actions = np.unique([Action[counter.action.upper()] for counter in self.counters])
         self._runs: tuple[_Run, ...] = ()
         self._unknown = EVENTS.empty_table()
         self._seen: Items | None = None
@@ -65,6 +75,7 @@ class OnlineCounters:
         self._moved = Condition()
         self._stop = Event()
         self._thread: Thread | None = None
+        self._joining: tuple[_Run, ...] = ()
         self._error: str | None = None
 
     @classmethod
@@ -84,19 +95,28 @@ class OnlineCounters:
         return self._sequence
 
     @property
+    def error(self) -> str | None:
+        """Why the log cannot be followed at the moment."""
+        return self._error
+
+    @property
     def num_events(self) -> int:
         """Events held: of counted actions, with known items."""
         return sum(len(run.events) for run in self._runs)
 
-    def at(self, name: str, rows: Array, at_s: Array | float) -> Array:
-        """float64[N]: the counter of each row strictly before its time.  Raises UnknownName."""
-        if name not in self.counters:
-            raise UnknownName(f"no counter {name!r}{nearest(name, self.counters)}; declare it when the store is opened")
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: the counter of each row (for its query, int64[N]) strictly before its time.
+
+        Raises UnknownName for a counter that was not declared when the store was opened.
+        """
+        if counter not in self.counters:
+            hint = nearest(counter.name, [known.name for known in self.counters])
+            raise UnknownName(f"{counter} is not counted{hint}; a method declares what it asks for in 'counters'")
         rows = np.asarray(rows)
         times = np.broadcast_to(np.asarray(at_s, np.float64), rows.shape)
         out = np.zeros(len(rows))
         for run in self._runs:
-            out += run.at(self.counters[name], rows, times)
+            out += run.at(counter, rows, times, query)
         return out
 
     def add(self, table: pa.Table, *, sequence: int) -> None:
@@ -108,17 +128,43 @@ class OnlineCounters:
                 table = pa.concat_tables([self._unknown, table])
                 self._unknown = EVENTS.empty_table()
             self._seen = items
-            events = events_of(table, items)
+            events = with_query_ids(events_of(table, items))
             known = np.isin(events["action"], self._actions) & (events["item"] >= 0)
             if (events["item"] < 0).any():
                 unknown = pa.concat_tables([self._unknown, _not_in(table, items)]).combine_chunks()
                 self._unknown = unknown.slice(max(0, unknown.num_rows - MOST_UNKNOWN))
             if known.any():
                 rows = np.flatnonzero(known)
-                self._runs = _merged((*self._runs, _Run(Events({n: events[n][rows] for n in COLUMNS}))))
+                self._runs = (*self._runs, _Run(self.counters, Events({n: events[n][rows] for n in COLUMNS})))
+                self._tidy()
             self._sequence = max(self._sequence, sequence)
+        self.on_moved()
         with self._moved:
             self._moved.notify_all()
+
+    def _tidy(self) -> None:
+        """Join the last runs while the one before is not twice as large: few runs, and each event is sorted log E times.
+
+        Large ones are joined in a thread of their own, so that events which come meanwhile count at once.
+        """
+        while len(self._runs) > 1:
+            a, b = self._runs[-2:]
+            if len(a) > 2 * len(b) or a in self._joining:
+                break
+            if len(a) + len(b) > MOST_AT_ONCE:
+                if not self._joining:
+                    self._joining = (a, b)
+                    Thread(target=self._join, args=(a, b), name="aisle-counters-join", daemon=True).start()
+                break
+            self._runs = (*self._runs[:-2], a.joined(b))
+
+    def _join(self, a: _Run, b: _Run) -> None:
+        joined = a.joined(b)
+        with self._feeding:
+            at = self._runs.index(a)
+            self._runs = (*self._runs[:at], joined, *self._runs[at + 2 :])
+            self._joining = ()
+            self._tidy()
 
     def follow(self, log: Log) -> int:
         """Count what the log has accepted since.  Returns how many events that were."""
@@ -166,18 +212,47 @@ class OnlineCounters:
                 self._stop.wait(RETRY_S)
 
 
+class LiveCounters:
+    """Implements ``core.shop.Counts`` for whatever plan a shop is served with: ``declare`` its counters before it answers."""
+
+    def __init__(self, shop: Shop, log: Log, items: Callable[[], Items]) -> None:
+        self._shop, self._log, self._items = shop, log, items
+        self._store: OnlineCounters | None = None
+        self.on_moved: Callable[[], object] = lambda: None
+        """Called in the feeding thread when more of the log is counted."""
+
+    @property
+    def store(self) -> OnlineCounters | None:
+        """What counts now; None where nothing was declared."""
+        return self._store
+
+    def declare(self, counters: Iterable[Counter]) -> None:
+        """Count these too from now on; returns once everything that happened so far is counted."""
+        before = self._store
+        wanted = frozenset(counters) | (before.counters if before else frozenset())
+        if not wanted or (before is not None and wanted == before.counters):
+            return
+        store = OnlineCounters.open(wanted, self._shop, self._log, self._items)
+        store.on_moved = lambda: self.on_moved()
+        self._store = store.start(self._log)
+        if before is not None:
+            before.close()
+
+    def counts(self, counter: Counter, rows: Array, at_s: Array | float, query: Array | None = None) -> Array:
+        """float64[N]: see ``OnlineCounters.counts``."""
+        if self._store is None:
+            raise UnknownName(f"{counter} is not counted; a method declares what it asks for in 'counters'")
+        return self._store.counts(counter, rows, at_s, query)
+
+    def close(self) -> None:
+        """Stop following the log; whoever still asks gets what was counted so far."""
+        if self._store is not None:
+            self._store.close()
+
+
 def _not_in(table: pa.Table, items: Items) -> pa.Table:
     """The events that name an item which the catalogue does not have."""
     distinct = pc.unique(table["item_id"].combine_chunks()).drop_null()
     missing = distinct.filter(pa.array(items.rows_of(distinct.to_pylist()) < 0))
     missing = missing.filter(pc.not_equal(missing, ""))
     return table.filter(pc.is_in(table["item_id"], value_set=missing))
-
-
-def _merged(runs: tuple[_Run, ...]) -> tuple[_Run, ...]:
-    """The last runs as one while the one before is not twice as large: few runs, and each event is sorted log E times."""
-    while len(runs) > 1 and len(runs[-2].events) <= 2 * len(runs[-1].events):
-        a, b = runs[-2].events, runs[-1].events
-        joined = Events({name: np.concatenate([a[name], b[name]]) for name in COLUMNS})
-        runs = (*runs[:-2], _Run(joined))
-    return runs
