@@ -25,9 +25,9 @@ from aisle.core.env import Env
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, Method, State
-from aisle.core.shop import ShopView
+from aisle.core.shop import Counter, ShopView
 from aisle.core.tables import Tables
-from aisle.ranking._counts import Counts
+from aisle.ranking._counts import COUNTERS
 from aisle.ranking._facts import attributes_of
 from aisle.ranking._features import FeatureMaker, Features, scale_of, standardised, with_query_vectors
 from aisle.ranking._impressions import Impressions, impressions
@@ -99,6 +99,10 @@ class NeuralRanker(Method):
         return frozenset({"score", *(RATES[task] for task in self.tasks)})
 
     @property
+    def counters(self) -> tuple[Counter, ...]:
+        return COUNTERS
+
+    @property
     def needs(self) -> Mapping[str, str]:
         return {"lists": "candidates"} if self.negatives else {}
 
@@ -115,13 +119,16 @@ class NeuralRanker(Method):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> NeuralStage:
         self.weights()
+        # What is learned counts what the view counts; a stage that is fitted by itself goes on with it.
+        seen = replace(env, counters=shop)
+        env = env if env.counters is not None else seen
         pages = impressions(shop, self.tasks)
-        maker = FeatureMaker(Counts.of(shop.events), attributes_of(env.engine.items, self.attributes), self.encoder)
+        maker = FeatureMaker(attributes_of(env.engine.items, self.attributes), self.encoder)
         fit_on, held = _split(pages)
-        examples = Examples.of(with_negatives(fit_on, self.negatives, env, given), maker, env)
+        examples = Examples.of(with_negatives(fit_on, self.negatives, env, given), maker, seen)
         scale = scale_of(examples.features)
         examples = examples.standardised(scale)
-        held_back = None if held is None else Examples.of(held, maker, env).standardised(scale)
+        held_back = None if held is None else Examples.of(held, maker, seen).standardised(scale)
         shape = Shape.of(examples.features, maker.fields(), self.dim)
         with _seeded(env.seed, self.threads):
             model, tables = self.network(shape, env)

@@ -26,7 +26,6 @@ from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.tables import Tables
 from aisle.nn.hetero_layer import freeze
-from aisle.ranking._counts import Counts
 from aisle.ranking._features import FeatureMaker, Field, standardised
 from aisle.ranking._inputs import Batch, Inputs, Ranker, Shape, TableLookup
 from aisle.ranking._scores import standardised as standardised_scores
@@ -96,8 +95,7 @@ class NeuralStage:
     def restored(cls, method: NeuralRanker, state: State, env: Env) -> NeuralStage:
         """The stage whose ``state()`` this is."""
         values = state.values
-        counts = Counts(_part(state.tensors, "counts"))
-        maker = FeatureMaker(counts, values["attributes"], method.encoder)
+        maker = FeatureMaker(values["attributes"], method.encoder)
         fields = [Field(*field) for field in values["fields"]]
         shape = Shape(
             fields, values["request_numbers"], values["item_numbers"], method.dim, frozenset(values["item_fields"])
@@ -163,7 +161,6 @@ class NeuralStage:
         own = {n: t for n, t in self.model.state_dict().items() if not n.startswith("inputs.lookup.")}
         tensors = {f"model/{name}": tensor.numpy() for name, tensor in own.items()}
         tensors |= {f"scale/{name}": array for name, array in self.scale.items()}
-        tensors |= {f"counts/{name}": array for name, array in self.maker.counts.events.items()}
         values: dict[str, Any] = {
             "fields": [list(field) for field in shape.fields],
             "item_fields": sorted(shape.item_fields),
