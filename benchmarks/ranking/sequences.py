@@ -323,28 +323,36 @@ def report(found: Sequence[Mapping[str, Any]], num_items: int) -> list[dict[str,
 _HERE: dict[str, Any] = {}
 
 
-def _open(path: str, device: str, protocol: Protocol, threads: int) -> None:
+def _open(path: str, device: str, protocol: Protocol, threads: int, kept: Path | None) -> None:
     torch.set_num_threads(threads)
-    _HERE.update(data=Sequences.read(Path(path), device), protocol=protocol)
+    _HERE.update(data=Sequences.read(Path(path), device), protocol=protocol, kept=kept)
 
 
 def _work(job: tuple[str, float, int]) -> dict[str, Any]:
+    """One training, or what an earlier call that was stopped kept of it."""
     arm, lr, seed = job
+    kept = _HERE["kept"] and _HERE["kept"] / f"{arm}-{lr:g}-{seed}.json"
+    if kept and kept.exists():
+        return json.loads(kept.read_text())
     found = run(arm, _HERE["data"], lr, seed, _HERE["protocol"])
     print({k: v for k, v in found.items() if k != "rank"}, file=sys.stderr, flush=True)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found))
     return found
 
 
 def sweep(
-    path: Path, arms: Sequence[str], seeds: int, rates: Sequence[float], device: str, jobs: int, protocol: Protocol
+    path: Path, arms: Sequence[str], rates: Sequence[float], protocol: Protocol, args: argparse.Namespace
 ) -> dict:
     """Each arm at the learning rate that was best on validation (seed 0), then with every seed; and the baselines."""
+    device, jobs, seeds = args.device, args.jobs, args.seeds
     data = Sequences.read(path, device)
     simple = [
         {"arm": name, "seed": 0, "rank": ranks(make(data), data, 1, protocol.users).tolist()}
         for name, make in BASELINES.items()
     ]
-    opened = (str(path), device, protocol, 1 if jobs > 1 else torch.get_num_threads())
+    opened = (str(path), device, protocol, 1 if jobs > 1 else torch.get_num_threads(), args.keep)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _open, opened) as pool:
         tried = list(pool.map(_work, [(arm, lr, 0) for arm in arms for lr in rates]))
         best = {
@@ -371,6 +379,9 @@ def main() -> None:
         verb.add_argument("--device", default="cpu")
         verb.add_argument("--arms", default="")
         verb.add_argument("--rates", default="0.001,0.003" if verb is many else "0.002")
+        verb.add_argument(
+            "--keep", type=Path, help="a folder for every finished training, so that a stopped sweep goes on"
+        )
         for name, default in numbers.items():
             verb.add_argument(f"--{name}", type=int, default=default[at])
     read = verbs.add_parser("report")
@@ -394,12 +405,12 @@ def swept(args: argparse.Namespace) -> dict[str, Any]:
     protocol = Protocol(args.epochs, args.negatives, args.recent, args.users)
     rates = [float(rate) for rate in args.rates.split(",")]
     if args.verb == "sweep":
-        return sweep(args.data, arms, args.seeds, rates, args.device, args.jobs, protocol)
+        return sweep(args.data, arms, rates, protocol, args)
     torch.set_num_threads(1)
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "data.npz"
         prepare(args.data, path)
-        return sweep(path, arms, args.seeds, rates, args.device, args.jobs, protocol)
+        return sweep(path, arms, rates, protocol, args)
 
 
 if __name__ == "__main__":
