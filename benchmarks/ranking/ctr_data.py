@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,7 +30,6 @@ PARTS = {"train": 0.6, "validation": 0.15, "test": 0.25}
 def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path) -> dict[str, Any]:
     """Simulate a world, make the features that a ranker is trained on, and write them.  Returns what was written."""
     from aisle.data.shop import Shop
-    from aisle.ranking._counts import Counts
     from aisle.ranking._facts import attributes_of
     from aisle.ranking._features import FeatureMaker, scale_of, standardised
     from aisle.ranking._impressions import impressions
@@ -39,9 +38,9 @@ def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path
     with TemporaryDirectory() as scratch:
         made = simulated(world, Path(scratch) / "shop", seed=seed, items=items, days=days, visits=visits)
         view = Shop.open(Path(scratch) / "shop").view()
-        env = memory_env(view.items)
+        env = replace(memory_env(view.items), counters=view)
         pages = impressions(view, TASKS)
-        maker = FeatureMaker(Counts.of(view.events), attributes_of(view.items, 4))
+        maker = FeatureMaker(attributes_of(view.items, 4))
         features = maker.make(pages.requests, pages.lists, env)
         cuts = np.cumsum([0, *(round(share * len(pages.requests)) for share in PARTS.values())])
         cuts[-1] = len(pages.requests)

@@ -1,19 +1,23 @@
 """Where block semantics exist by construction, does each part of HHFT find more of them?  The synthetic check of its card.
 
-Three blocks (user, query, item) of four fields each.  A block's meaning is the sum of its fields' hidden vectors; the label follows
+Three blocks (user, query, item) of four fields each.  A field's id has hidden numbers, a block's meaning is their sum.
 
-    logit = strength * user * query * item + pairwise products of a user field and an item field as noise
+    product   logit = user * query * item + pairwise noise            one number a block
+    choice    logit = sum over aspects a of share_a(query) * user_a * item_a + pairwise noise,  share = softmax(SHARPNESS * query)
 
-Hidden numbers have a mean of 0.3: with 0 neither a field nor a pair of blocks says anything, and no network found the product in
-40,000 rows.  Same parameters (widths are scaled), one trial each, fresh test rows.
+In ``choice`` the query decides which side of an item and which taste of the user count: what shoppers with a purpose do, and what
+no sum of pairwise effects is.  Hidden numbers have a mean of 0.3: with 0 neither a field nor a pair of blocks says anything, and
+no network found the product in 40,000 rows.  Same parameters (widths are scaled) but for ``fm``, the same learning rates tried by
+each (best by validation), fresh test rows.  ``truth`` is the AUC of the logit itself: what no network can pass.
 
-    python benchmarks/ranking/interactions.py --seed 0 [--device cuda] [--rows 200000]
+    python benchmarks/ranking/interactions.py --seed 0 [--task choice] [--device cuda] [--rows 60000]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,33 +32,56 @@ from aisle.nn.fixed_lookup import FixedLookup, IdField
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import Field
 from aisle.ranking._inputs import Inputs, Shape
+from aisle.ranking.dcnv2 import DcnV2
 from aisle.ranking.dnn import Dnn
+from aisle.ranking.fm import Fm
 from aisle.ranking.hhft import Hhft
 from aisle.training.batches import RowBatches
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
 
-BLOCKS, FIELDS, IDS, DIM, WIDTH = ("user", "query", "match"), 4, 10, 8, 32
-MEAN, STRENGTH, LEARNING_RATE = 0.3, 3.0, 3e-3
+BLOCKS, FIELDS, IDS, DIM, WIDTH = ("user", "query", "match"), 4, 10, 8, 16
+MEAN, SHARPNESS, ASPECTS = 0.3, 3.0, {"product": 1, "choice": 4}
+STRENGTH = {"product": 3.0, "choice": 4.0}
 BASE = {"width": WIDTH, "heads": 4, "past": "mean"}
+
+
+def hhft(*, scaled: bool = False, **changed: Any) -> Callable[[float], Any]:
+    """``scaled``: the width follows the scale, to match parameters."""
+    base = {**BASE, "layers": 2, "hiformer": 1, **changed}
+    return lambda scale: Hhft(**{**base, "width": 4 * round(WIDTH / 4 * scale)} if scaled else base)
+
+
+def deep(scale: float) -> tuple[int, ...]:
+    return tuple(max(4, round(w * scale)) for w in (256, 128, 64))
+
+
 ARMS: dict[str, Callable[[float], Any]] = {
-    "dnn": lambda scale: Dnn(hidden=tuple(max(4, round(w * scale)) for w in (256, 128, 64))),
-    "shared": lambda scale: Hhft(**{**BASE, "width": 4 * round(8 * scale)}, layers=2, hiformer=0, share=True),
-    "heterogeneous": lambda scale: Hhft(**{**BASE, "width": 4 * round(8 * scale)}, layers=2, hiformer=0),
-    "hhft": lambda scale: Hhft(**BASE, layers=2, hiformer=1),
-    "random-partition": lambda scale: Hhft(**BASE, layers=2, hiformer=1),
+    "hhft": hhft(),
+    "fm": lambda scale: Fm(),
+    "dnn": lambda scale: Dnn(hidden=deep(scale)),
+    "dcnv2": lambda scale: DcnV2(hidden=deep(scale)),
+    "transformer": hhft(scaled=True, hiformer=0, share=True),
+    "heterogeneous": hhft(scaled=True, hiformer=0),
+    "shared-blocks": hhft(share=True),
+    "no-hiformer": hhft(layers=3, hiformer=0),
+    "random-partition": hhft(),
 }
+MATCHED = frozenset({"dnn", "dcnv2", "transformer", "heterogeneous"})
 
 
-def made(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def made(task: str, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """codes int64[rows, 3, FIELDS], labels float32[rows], and the true logits."""
     rng = np.random.default_rng((seed, 6))
-    hidden = rng.normal(MEAN, 1, (len(BLOCKS), FIELDS, IDS)) / FIELDS**0.5
+    hidden = rng.normal(MEAN, 1, (len(BLOCKS), FIELDS, IDS, ASPECTS[task])) / FIELDS**0.5
     noise = rng.normal(0, 1, (IDS, IDS))
     code = rng.integers(0, IDS, (rows, len(BLOCKS), FIELDS))
-    meaning = sum(hidden[np.arange(len(BLOCKS)), f, code[:, :, f]] for f in range(FIELDS))
-    product = STRENGTH * meaning.prod(1)
-    logit = product - np.median(product) + 0.5 * noise[code[:, 0, 0], code[:, 2, 0]]
+    user, query, item = sum(hidden[np.arange(len(BLOCKS)), f, code[:, :, f]] for f in range(FIELDS)).swapaxes(0, 1)
+    if task == "choice":
+        share = np.exp(SHARPNESS * query)
+        query = share / share.sum(1, keepdims=True)
+    signal = STRENGTH[task] * (user * query * item).sum(1)
+    logit = signal - np.median(signal) + 0.5 * noise[code[:, 0, 0], code[:, 2, 0]]
     return code, (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.float32), logit
 
 
@@ -100,11 +127,18 @@ def matched(arm: str, target: int) -> float:
     return high
 
 
-def run(arm: str, data: Mapping[str, tuple], seed: int, device: str, epochs: int) -> tuple[np.ndarray, int]:
-    """Scores of the test rows at the best epoch by validation, and the parameters."""
-    scale = 1.0 if arm in ("hhft", "random-partition") else matched(arm, num_parameters(network("hhft").trunk))
+def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace) -> tuple[np.ndarray, int, float]:
+    """Scores of the test rows at the best epoch of the best learning rate by validation, the parameters, and that AUC."""
+    scale = matched(arm, num_parameters(network("hhft").trunk)) if arm in MATCHED else 1.0
+    tried = [trained(arm, scale, data, seed, lr, args) for lr in args.rates]
+    return max(tried, key=lambda found: found[2])
+
+
+def trained(
+    arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace
+) -> tuple[np.ndarray, int, float]:
     torch.manual_seed(seed)
-    model = network(arm, scale).to(device)
+    model = network(arm, scale).to(args.device)
     code, label = data["train"]
 
     def scores(module: nn.Module, part: str) -> np.ndarray:
@@ -117,10 +151,10 @@ def run(arm: str, data: Mapping[str, tuple], seed: int, device: str, epochs: int
     def loss(module: nn.Module, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"click": nn.functional.binary_cross_entropy_with_logits(module(code[rows]), label[rows])}
 
-    batches = RowBatches(len(code), 1024, lambda rows: torch.from_numpy(rows).to(device), seed=seed)
-    settings = TrainSettings(epochs=epochs, lr=LEARNING_RATE, watch="auc", better="higher", patience=3)
-    train(model, batches, loss, settings, validate=validate, seed=seed, device=device)
-    return scores(model.eval(), "test"), num_parameters(model.trunk)
+    batches = RowBatches(len(code), 512, lambda rows: torch.from_numpy(rows).to(args.device), seed=seed)
+    settings = TrainSettings(epochs=args.epochs, lr=lr, watch="auc", better="higher", patience=4)
+    best = train(model, batches, loss, settings, validate=validate, seed=seed, device=args.device).best["auc"]
+    return scores(model.eval(), "test"), num_parameters(model.trunk), best
 
 
 def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None:
@@ -139,14 +173,22 @@ def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=sorted(ASPECTS), default="choice")
+    parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, default=30_000)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--rates", type=lambda text: [float(r) for r in text.split(",")], default=[2e-3, 6e-3])
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scores", type=Path)
     args = parser.parse_args()
-    code, label, logit = made(args.rows + 30_000, args.seed)
-    ends = {"train": (0, args.rows), "validation": (args.rows, args.rows + 10_000), "test": (args.rows + 10_000, None)}
+    torch.set_num_threads(1)
+    code, label, logit = made(args.task, args.rows + 30_000, args.seed)
+    ends = {
+        "train": (0, args.rows),
+        "validation": (args.rows, args.rows + 10_000),
+        "test": (args.rows + 10_000, len(code)),
+    }
     data = {
         part: (torch.from_numpy(code[a:b]).to(args.device), torch.from_numpy(label[a:b]).to(args.device))
         for part, (a, b) in ends.items()
@@ -154,10 +196,11 @@ def main() -> None:
     tested = label[args.rows + 10_000 :]
     rows = [{"metric": "auc", "plan": "truth", "value": auc(tested, logit[args.rows + 10_000 :])}]
     values = {}
-    for arm in ARMS:
-        scored, size = run(arm, data, args.seed, args.device, args.epochs)
+    for arm in args.arms:
+        scored, size, validation = run(arm, data, args.seed, args)
         values[arm] = by_user(tested, scored, np.arange(len(scored)), gauc=False)["auc"]
         rows.append({"metric": "auc", "plan": arm, "value": auc(tested, scored), "parameters": size})
+        print({**rows[-1], "validation": validation}, file=sys.stderr, flush=True)
     if args.scores:
         keep_scores(args.scores, values, args.seed)
     print(json.dumps(rows, indent=1))

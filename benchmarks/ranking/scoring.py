@@ -3,7 +3,9 @@
 Width 64, 4 heads, 2 heterogeneous layers and 1 composite one, random weights (time does not depend on them); 9 or 16 feature tokens
 and one task token, in bf16 (float32 where the processor has none).  Variants take turns, the first rounds warm up.
 
-``plain`` is what a textbook encoder costs: every token made and projected for every candidate, torch's own layers, shared weights.
+``hhft``, ``mask`` and ``target`` run as they are served: compiled where the processor multiplies bf16, ``hhft1`` on one thread.
+``torch`` is the same network by torch's own operators, ``plain`` what a textbook encoder costs: every token made and projected for
+every candidate, torch's own layers, shared weights.
 
     python benchmarks/ranking/scoring.py
 """
@@ -11,9 +13,11 @@ and one task token, in bf16 (float32 where the processor has none).  Variants ta
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -24,12 +28,15 @@ from aisle.nn.hetero_layer import freeze
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import ITEM_FIELDS, ITEM_NUMBERS, PAST, REQUEST_FIELDS, REQUEST_NUMBERS
 from aisle.ranking._inputs import Inputs, Shape
-from aisle.ranking._serving import short_copy, shortened
+from aisle.ranking._serving import served, short_copy, shortened
 from aisle.ranking.hhft import Hhft, HhftTrunk
 from aisle.training.settings import has_bf16
 
 CANDIDATES, WIDTH, DIM = 500, 64, 16
 TOKENS = {9: {}, 16: dict.fromkeys(("user", "query", "clicks", "item", "statistics", "shop", "match"), 2)}
+
+
+TORCH = ("torch", "fp32", "plain")
 
 
 def shape() -> Shape:
@@ -67,29 +74,29 @@ class Plain(nn.Module):
         return self.heads(self.layers(x_NTd)[:, -1].float())
 
 
-def variants(tokens: int) -> dict[str, Callable[[], Tensor]]:
+def variants(tokens: int, threads: int) -> dict[str, Callable[[], Tensor]]:
+    """As it is served, and for comparison by torch's layers in bf16 and in float32, and plainly."""
     made = shape()
     given = inputs(made)
-    dtype = torch.bfloat16 if has_bf16() else torch.float32
+    short = has_bf16()
     found: dict[str, Callable[[], Tensor]] = {}
-
-    def add(name: str, module: nn.Module, kind: torch.dtype) -> None:
-        module = module.eval().requires_grad_(False)
-        short = kind == torch.bfloat16
-        module, part = (short_copy(module), shortened(given)) if short else (module, given)
-        freeze(module)
-        found[name] = lambda: module(part)
-
     for name, changed in {"hhft": {}, "mask": {"request_mask": True}, "target": {"past": "target"}}.items():
-        method = Hhft(**{"width": WIDTH, "tokens": TOKENS[tokens], "past": "mean", **changed})
-        trunk = HhftTrunk(made, method, 1)
+        trunk = HhftTrunk(made, Hhft(**{"width": WIDTH, "tokens": TOKENS[tokens], "past": "mean", **changed}), 1)
+        found[name] = partial(served(trunk, short=short, threads=threads), given)
         if name == "hhft":
+            found["hhft1"] = partial(served(trunk, short=short), given)
             assert sum(trunk.makers.counts) == tokens + 1
-            add("fp32", HhftTrunk(made, method, 1), torch.float32)
-            add("plain", Plain(HhftTrunk(made, method, 1)), dtype)
+            brief = shortened(given) if short else given
+            found["torch"] = partial(frozen(trunk, short=short), brief)
+            found["fp32"] = partial(frozen(trunk, short=False), given)
+            found["plain"] = partial(frozen(Plain(trunk), short=short), brief)
             print(f"{tokens} tokens: {num_parameters(trunk):,} parameters", flush=True, file=sys.stderr)
-        add(name, trunk, dtype)
     return {f"{name}-{tokens}": work for name, work in found.items()}
+
+
+def frozen(module: nn.Module, *, short: bool) -> nn.Module:
+    module = copy.deepcopy(module).eval().requires_grad_(False)
+    return freeze(short_copy(module) if short else module)
 
 
 def main() -> None:
@@ -97,12 +104,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    work = {**variants(9), **variants(16)}
+    work = {**variants(9, args.threads), **variants(16, args.threads)}
     taken_ms: dict[str, list[float]] = {name: [] for name in work}
     with torch.inference_mode():
         for n in range(args.rounds + 20):
             for name, call in work.items():
+                # Compiled networks bring their own threads.
+                torch.set_num_threads(args.threads if name.startswith(TORCH) else 1)
                 start = perf_counter()
                 call()
                 if n >= 20:

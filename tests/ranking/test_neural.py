@@ -35,7 +35,7 @@ def view():
 
 @pytest.fixture(scope="module")
 def env(view):
-    return memory_env(view.items)
+    return replace(memory_env(view.items), counters=view)
 
 
 def everything(requests: int, view) -> ItemLists:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from aisle.evaluate.interleaving import Preference
     from aisle.funnel import Funnel
 
-CONTROL, TREATMENT = "lexical", "learned"
+CONTROL, TREES, NETWORK = "lexical", "learned", "clicked"
 SAID = {"clicks": "clicks", "orders": "orders", "revenue_cents": "revenue, $"}
 
 
@@ -47,6 +48,7 @@ class Steps:
         self.taken_s: dict[str, float] = {}
         self.preference: Preference | None = None
         self.bound = 0.0
+        self.treatment = NETWORK if find_spec("torch") else TREES
 
     def simulate(self, days: int, visits_per_day: int) -> None:
         """A shop folder with its catalogue, log and judgments; and the same world in memory, to hold figures against."""
@@ -69,9 +71,11 @@ class Steps:
         events = self.shop.view().events
         self.graded = split_judgments(click_grades(events), self.seed)
         view = View(self.shop.items(), events, {"train": self.graded["train"]})
-        plans = {CONTROL: recipes.lexical(), "hybrid": recipes.hybrid(encoder), TREATMENT: recipes.learned(encoder)}
+        plans = {CONTROL: recipes.lexical(), "hybrid": recipes.hybrid(encoder), TREES: recipes.learned(encoder)}
+        if self.treatment == NETWORK:
+            plans[NETWORK] = recipes.clicked(encoder)
         self.fitted: dict[str, Funnel] = {name: plan.fit(view, env) for name, plan in plans.items()}
-        self.shop.point(funnel=funnels.save(self.fitted[TREATMENT], self.shop), plan=TREATMENT)
+        self.shop.point(funnel=funnels.save(self.fitted[self.treatment], self.shop), plan=self.treatment)
         self.taken_s["fitted"] = perf_counter() - start - self.taken_s["indexed"]
 
     def measure(self, metric: str) -> Experiment:
@@ -88,7 +92,7 @@ class Steps:
         for day in range(self.days):
             for _ in town.served(LexicalPolicy(self.world), day, self.visits_per_day):
                 pass
-        policies = {n: RankedPolicy(self.fitted[n], searches_are_personal=False) for n in (CONTROL, TREATMENT)}
+        policies = {n: RankedPolicy(self.fitted[n], searches_are_personal=False) for n in (CONTROL, self.treatment)}
         test = ab_test(
             town, policies, days, visits_per_day,
             days_before=2, first_day=self.days, truth_days=1, progress=self.progress,
@@ -96,7 +100,7 @@ class Steps:
         # Fewer visits are enough here: every page compares both.
         (self.preference,) = interleaved(town, policies, 1, visits_per_day // 3, first_day=self.days)
         self.bound = value(
-            town, TruthPolicy(town, policies[TREATMENT]), 1, visits_per_day // 10, first_day=self.days
+            town, TruthPolicy(town, policies[self.treatment]), 1, visits_per_day // 10, first_day=self.days
         ).clicks
         self.taken_s["tested live"] = perf_counter() - start
         return test
@@ -125,8 +129,8 @@ class Steps:
         console.rule("[bold]2  Learned from the log, measured against the truth[/]", align="left", style="dim")
         num_pairs = len(self.graded["train"].lists.item)
         console.print(
-            f"A click model took the position out of the clicks and graded {num_pairs:,} pairs; the trees of [b]learned[/] "
-            f"saw nothing else.\nMeasured on the true grades of {len(experiment.query)} other queries:\n"
+            f"A click model took the position out of the clicks and graded {num_pairs:,} pairs: the trees of [b]learned[/] saw "
+            f"nothing else. {self._network()}\nMeasured on the true grades of {len(experiment.query)} other queries:\n"
         )
         console.print(report(experiment))
         console.rule("[bold]3  Tested live[/]", align="left", style="dim")
@@ -135,6 +139,11 @@ class Steps:
         console.rule("[bold]4  Served[/]", align="left", style="dim")
         taken = ", ".join(f"{what} in {seconds:.0f} s" for what, seconds in self.taken_s.items())
         console.print(f"{taken}: {sum(self.taken_s.values()):.0f} s in all.\n")
+
+    def _network(self) -> str:
+        if self.treatment == NETWORK:
+            return f"The network of [b]{NETWORK}[/] learned from every logged page by the training core, and is what is served."
+        return f"torch is not installed, so no network was trained and {TREES} is served: pip install 'aisle[neural]'."
 
     def _live(self, test: AbTest) -> Table:
         from rich.box import SIMPLE_HEAD

@@ -44,14 +44,14 @@ class BlockLinear(nn.Module):
     def forward(self, x_TRd: Tensor, block_T: Tensor) -> Tensor:
         if self.gain is not None:
             x_TRd = functional.layer_norm(x_TRd, x_TRd.shape[-1:])
-        bias_T1e, weight_Tde = self._of_tokens(block_T)
+        bias_T1e, weight_Tde = self.of_tokens(block_T)
         return torch.baddbmm(bias_T1e, x_TRd, weight_Tde)
 
     def freeze(self) -> None:
         """From here on the weights are constant, and what follows from them is worked out once."""
         self._frozen = {}
 
-    def _of_tokens(self, block_T: Tensor) -> tuple[Tensor, Tensor]:
+    def of_tokens(self, block_T: Tensor) -> tuple[Tensor, Tensor]:
         """Bias [T, 1, e] and matrix [T, d, e] of each token."""
         if self._frozen is None:
             return self._folded(block_T)

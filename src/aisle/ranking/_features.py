@@ -28,9 +28,9 @@ import numpy as np
 
 from aisle.core.env import Env
 from aisle.core.lists import Array, ItemLists, splits_of
-from aisle.core.requests import Action, Requests
+from aisle.core.requests import Action, Requests, query_ids
 from aisle.core.shop import Engine
-from aisle.ranking._counts import ACTIONS, Counts, query_ids
+from aisle.ranking._counts import ACTIONS, of_items, of_pairs
 from aisle.ranking._facts import NUMBERS, TITLE_WORDS, ItemFacts, word_ids
 
 PAST = 20
@@ -125,12 +125,12 @@ class FeatureMaker:
     encoder: whose vectors compare query and item; "" for none.
     """
 
-    def __init__(self, counts: Counts, attributes: Sequence[str] = (), encoder: str = "") -> None:
-        self.counts, self.facts, self.encoder = counts, ItemFacts(attributes), encoder
+    def __init__(self, attributes: Sequence[str] = (), encoder: str = "") -> None:
+        self.facts, self.encoder = ItemFacts(attributes), encoder
 
     def make(self, requests: Requests, lists: ItemLists, env: Env) -> Features:
-        """Raises UnknownName when the encoder's request column is missing.  A column ``price_cents`` of the lists is the
-        price that was shown; without it the catalogue's counts."""
+        """``env`` counts what happened before each request.  A column ``price_cents`` of the lists is the price that was shown;
+        without it the catalogue's counts.  Raises UnknownName when the encoder's request column is missing."""
         engine, owner = env.engine, lists.owner
         id_NF, words_NW, number_ND = self.facts.at(engine.items, lists.item)
         names = self.facts.id_names
@@ -141,13 +141,13 @@ class FeatureMaker:
         query_Q = query_ids(requests.query)
         created_s = engine.items.number("created_s", lists.item)
         age_N = np.log1p(np.maximum(np.nan_to_num(time_N - created_s, nan=0.0), 0.0) / DAY_S)
-        of_items = self.counts.of_items(lists.item, time_N)
-        of_pairs = self.counts.of_pairs(query_Q[owner], lists.item, time_N)
+        item_counts = of_items(env, lists.item, time_N)
+        pair_counts = of_pairs(env, query_Q[owner], lists.item, time_N)
         match = {
             "words_all": shared_words(engine, requests, lists, {}),
             "words_title": shared_words(engine, requests, lists, {"title": 1.0}),
             "meaning": self._meaning(requests, lists, engine),
-            **of_pairs,
+            **pair_counts,
             **past.of_candidates(owner, lists.item, ids, number_ND[:, 0]),
         }
         return Features(
@@ -162,7 +162,7 @@ class FeatureMaker:
             item_ids={"item": lists.item.astype(np.int64), "title_words": words_NW, **ids},
             request_numbers={"user": past.numbers(requests), "query": self._of_query(requests)},
             item_numbers={
-                "statistics": _columns([*number_ND.T, age_N, *of_items.values()]),
+                "statistics": _columns([*number_ND.T, age_N, *item_counts.values()]),
                 "match": _columns(list(match.values())),
             },
             splits=lists.splits,

@@ -25,9 +25,9 @@ from aisle.core.env import Env
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, Method, State
-from aisle.core.shop import ShopView
+from aisle.core.shop import Counter, ShopView
 from aisle.core.tables import Tables
-from aisle.ranking._counts import Counts
+from aisle.ranking._counts import COUNTERS
 from aisle.ranking._facts import attributes_of
 from aisle.ranking._features import FeatureMaker, Features, scale_of, standardised, with_query_vectors
 from aisle.ranking._impressions import Impressions, impressions
@@ -65,7 +65,9 @@ class NeuralRanker(Method):
     page_batch pages a batch
     train      the loop's settings
     serve_precision  ``bf16``: the network serves in bf16; ``auto``: where the processor has it
-    threads    processor threads of a fit; serving uses the process's own
+    serve_threads  processor threads that share the candidates of a request, where the network is compiled (``hhft`` in bf16);
+               torch's operators use the process's own
+    threads    processor threads of a fit
     """
 
     tasks: tuple[str, ...] = ("click", "cart", "order")
@@ -84,6 +86,7 @@ class NeuralRanker(Method):
     page_batch: int = Field(256, ge=1)
     train: TrainSettings = TrainSettings(epochs=3, watch="loss", patience=2, save_every=200)
     serve_precision: Literal["fp32", "bf16", "auto"] = "auto"
+    serve_threads: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)
 
     @property
@@ -94,6 +97,10 @@ class NeuralRanker(Method):
     @property
     def writes(self) -> frozenset[str]:
         return frozenset({"score", *(RATES[task] for task in self.tasks)})
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        return COUNTERS
 
     @property
     def needs(self) -> Mapping[str, str]:
@@ -112,13 +119,16 @@ class NeuralRanker(Method):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> NeuralStage:
         self.weights()
+        # What is learned counts what the view counts; a stage that is fitted by itself goes on with it.
+        seen = replace(env, counters=shop)
+        env = env if env.counters is not None else seen
         pages = impressions(shop, self.tasks)
-        maker = FeatureMaker(Counts.of(shop.events), attributes_of(env.engine.items, self.attributes), self.encoder)
+        maker = FeatureMaker(attributes_of(env.engine.items, self.attributes), self.encoder)
         fit_on, held = _split(pages)
-        examples = Examples.of(with_negatives(fit_on, self.negatives, env, given), maker, env)
+        examples = Examples.of(with_negatives(fit_on, self.negatives, env, given), maker, seen)
         scale = scale_of(examples.features)
         examples = examples.standardised(scale)
-        held_back = None if held is None else Examples.of(held, maker, env).standardised(scale)
+        held_back = None if held is None else Examples.of(held, maker, seen).standardised(scale)
         shape = Shape.of(examples.features, maker.fields(), self.dim)
         with _seeded(env.seed, self.threads):
             model, tables = self.network(shape, env)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -26,7 +26,6 @@ from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.tables import Tables
 from aisle.nn.hetero_layer import freeze
-from aisle.ranking._counts import Counts
 from aisle.ranking._features import FeatureMaker, Field, standardised
 from aisle.ranking._inputs import Batch, Inputs, Ranker, Shape, TableLookup
 from aisle.ranking._scores import standardised as standardised_scores
@@ -71,11 +70,8 @@ class NeuralStage:
         self.method, self.env, self.maker, self.scale = method, env, maker, dict(scale)
         self.model, self.files = model.eval().requires_grad_(False), dict(files)
         self._weight_K = torch.tensor([method.weights().get(task, 0.0) for task in method.tasks])
-        self._trunk = copy.deepcopy(self.model.trunk)
-        self._short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
-        if self._short:
-            self._trunk = short_copy(self.model.trunk)
-        freeze(self._trunk)
+        short = method.serve_precision == "bf16" or (method.serve_precision == "auto" and has_bf16())
+        self._trunk = served(self.model.trunk, short=short, threads=method.serve_threads)
 
     @classmethod
     def exported(
@@ -99,8 +95,7 @@ class NeuralStage:
     def restored(cls, method: NeuralRanker, state: State, env: Env) -> NeuralStage:
         """The stage whose ``state()`` this is."""
         values = state.values
-        counts = Counts(_part(state.tensors, "counts"))
-        maker = FeatureMaker(counts, values["attributes"], method.encoder)
+        maker = FeatureMaker(values["attributes"], method.encoder)
         fields = [Field(*field) for field in values["fields"]]
         shape = Shape(
             fields, values["request_numbers"], values["item_numbers"], method.dim, frozenset(values["item_fields"])
@@ -143,7 +138,7 @@ class NeuralStage:
 
     def logits(self, inputs: Inputs) -> Tensor:
         """float32[N, K]"""
-        return self._trunk(shortened(inputs) if self._short else inputs).float()
+        return self._trunk(inputs).float()
 
     @torch.inference_mode()
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
@@ -166,7 +161,6 @@ class NeuralStage:
         own = {n: t for n, t in self.model.state_dict().items() if not n.startswith("inputs.lookup.")}
         tensors = {f"model/{name}": tensor.numpy() for name, tensor in own.items()}
         tensors |= {f"scale/{name}": array for name, array in self.scale.items()}
-        tensors |= {f"counts/{name}": array for name, array in self.maker.counts.events.items()}
         values: dict[str, Any] = {
             "fields": [list(field) for field in shape.fields],
             "item_fields": sorted(shape.item_fields),
@@ -192,6 +186,18 @@ class NeuralStage:
         counting = torch.nonzero(self._weight_K)[:, 0]
         score = logit_NK[:, counting[0]] if len(counting) == 1 else probability_NK @ self._weight_K
         return {"score": score.numpy(), **rates}
+
+
+def served(trunk: torch.nn.Module, *, short: bool, threads: int = 1) -> Callable[[Inputs], Tensor]:
+    """The trained network as it answers: a copy with frozen weights; ``short``: in bf16, compiled where it knows how."""
+    own = freeze(copy.deepcopy(trunk).eval().requires_grad_(False))
+    if not short:
+        return own
+    compiled = own.compiled(threads) if hasattr(own, "compiled") else None
+    if compiled is not None:
+        return compiled
+    brief = freeze(short_copy(own))
+    return lambda inputs: brief(shortened(inputs))
 
 
 def short_copy(trunk: torch.nn.Module) -> torch.nn.Module:

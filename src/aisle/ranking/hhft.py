@@ -17,7 +17,7 @@ K tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
@@ -91,7 +91,22 @@ class HhftTrunk(nn.Module):
         )
 
     def forward(self, inputs: Inputs) -> Tensor:
-        task_KNd, mean_Nd = self.encoder(self.makers(inputs))
+        return self._logits(*self.encoder(self.makers(inputs)))
+
+    def compiled(self, threads: int = 1) -> Callable[[Inputs], Tensor] | None:
+        """The same on frozen weights, the encoder compiled for this processor in bf16 (``threads`` share the candidates);
+        None where it cannot be."""
+        from aisle.nn.lane_encoder import LaneEncoder, usable
+
+        own = self.encoder
+        if own.hiformer_first or not usable(own.layers, own.composite, own.tasks):
+            return None
+        encoder = LaneEncoder(
+            own.layers, own.composite, own.block_T, tasks=own.tasks, masked=own.masked, threads=threads
+        )
+        return lambda inputs: self._logits(*encoder(self.makers(inputs)))
+
+    def _logits(self, task_KNd: Tensor, mean_Nd: Tensor) -> Tensor:
         # What a head reads is float32 whatever the tokens are.
         logits = [head(torch.cat([task, mean_Nd], 1).float()) for head, task in zip(self.heads, task_KNd, strict=True)]
         return torch.cat(logits, 1)
