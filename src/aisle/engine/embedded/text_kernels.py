@@ -21,6 +21,8 @@ from aisle.engine.embedded.impacts_kernels import _offer, place_of
 BLOCK_BITS = 13
 BLOCK = 1 << BLOCK_BITS
 """Documents of a block: their sums stay in the processor's cache."""
+NO_WORD = 64
+"""Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -106,13 +108,14 @@ def _add(
 @compiled
 def evaluate(
     docs: Array, tfs: Array, length_FD: Array, share_FTL: Array, norm_FL: Array, dead_D: Array,
-    start_L: Array, stop_L: Array, field_L: Array, weight_L: Array, slot_L: Array, choice_L: Array, many_L: Array,
-    doc_N: Array, score_N: Array, seen_N: Array,
+    start_L: Array, stop_L: Array, field_L: Array, weight_L: Array, bits_L: Array, slot_L: Array, choice_L: Array,
+    many_L: Array, doc_N: Array, score_N: Array, seen_N: Array,
 ) -> int:  # fmt: skip
-    """Every living document that a list holds: its score and, as bits, the slots it fills.  Returns how many.
+    """Every living document that a list holds: its score and the bits of its lists.  Returns how many.
 
     The lists stand by slot, within a slot by choice.  The lists of one choice (a term in its fields) are added, of the
     choices of a slot (a word, its synonyms) the best one counts; ``many_L`` says that a slot has more than one.
+    The arrays that are filled have one place more than documents can be found.
     """
     L = len(start_L)
     at_L = start_L.copy()
@@ -130,14 +133,14 @@ def evaluate(
         high = low + BLOCK
         n = 0
         while n < L:
-            slot, bit, many = slot_L[n], np.uint64(1) << np.uint64(slot_L[n]), many_L[n]
+            slot, many = slot_L[n], many_L[n]
             while n < L and slot_L[n] == slot:
                 choice = choice_L[n]
                 while n < L and choice_L[n] == choice and slot_L[n] == slot:
                     f = field_L[n]
                     at_L[n] = _add(
-                        docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bit, at_L[n], stop_L[n], low, high,
-                        part if many else sums, here if many else seen,
+                        docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bits_L[n],
+                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen,
                     )  # fmt: skip
                     n += 1
                 if many:
@@ -150,13 +153,97 @@ def evaluate(
                     seen[d] |= here[d]
                     best[d] = 0
                     here[d] = 0
-        for d in range(min(BLOCK, length_FD.shape[1] - low)):
+        used = _collect(sums, seen, dead_D, low, min(BLOCK, length_FD.shape[1] - low), doc_N, score_N, seen_N, used)
+
+
+@compiled
+def _collect(
+    sums: Array, seen: Array, dead_D: Array, low: Any, size: Any,
+    doc_N: Array, score_N: Array, seen_N: Array, used: Any,
+) -> Any:  # fmt: skip
+    """Move what was seen of a block behind the first ``used`` documents; returns how many there are then.
+
+    Eight documents are looked at together, and those that were seen are written without a branch, which processors
+    cannot foresee here.
+    """
+    for at in range(size >> 3):
+        n = np.uint32(at << 3)
+        if not (
+            seen[n] | seen[n + 1] | seen[n + 2] | seen[n + 3] | seen[n + 4] | seen[n + 5] | seen[n + 6] | seen[n + 7]
+        ):
+            continue
+        for d in range(n, n + np.uint32(8)):
             if seen[d]:
                 if not dead_D[low + d]:
                     doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
                     used += 1
                 sums[d] = 0
                 seen[d] = 0
+    for d in range(size & ~7, size):
+        if seen[d]:
+            if not dead_D[low + d]:
+                doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
+                used += 1
+            sums[d] = 0
+            seen[d] = 0
+    return used
+
+
+@compiled
+def finish(
+    words: Array, splits: Array, term_W: Array, row_D: Array, length_D: Array, norm_L: Array,
+    doc_N: Array, seen_N: Array, bits_P: Array, term_PJ: Array, gap_P: Array, weight_P: Array, pair_weight: Any,
+    wanted: Any, all_words: Any, asked: Any, needed: Any, score_N: Array, row_N: Array, missing_N: Array,
+) -> None:  # fmt: skip
+    """Add to the scores what pairs of words in the title and having every wanted word are worth; write each document's row
+    and how many of the asked words it lacks.
+
+    A document may hold pair p when it has all of ``bits_P[p]``; the pair scores as BM25 of what stands ``gap_P[p]`` apart.
+    A row that holds none of the words matches no query that has words, however far it is relaxed.
+    """
+    for n in range(len(doc_N)):
+        doc, seen = doc_N[n], seen_N[n]
+        for p in range(len(bits_P)):
+            if seen & bits_P[p] == bits_P[p]:
+                count = _stands(words, splits, term_W, doc, term_PJ[p, 0], term_PJ[p, 1], gap_P[p])
+                if count:
+                    tf = np.float32(count)
+                    score_N[n] += pair_weight * (weight_P[p] * tf / (tf + norm_L[length_D[doc]]))
+        if wanted and seen & wanted == wanted:
+            score_N[n] += all_words
+        held = _bit_count(seen & asked)
+        row_N[n] = row_D[doc]
+        missing_N[n] = needed + NO_WORD if held == 0 and needed > 0 else max(needed - held, 0)
+
+
+@compiled
+def _stands(words: Array, splits: Array, term_W: Array, slot: Any, first: Any, second: Any, gap: Any) -> Any:
+    """How often two terms stand that far apart in the field of a document that begins at ``splits[slot]``."""
+    count = 0
+    for p in range(np.int64(splits[slot]), np.int64(splits[slot + 1]) - gap):
+        if words[p] >= 0 and term_W[words[p]] == first and words[p + gap] >= 0 and term_W[words[p + gap]] == second:
+            count += 1
+    return count
+
+
+@compiled
+def _bit_count(bits: Any) -> Any:
+    """Set bits of a uint64, written as compilers know it for one instruction."""
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def mark_best(row_N: Array, missing_N: Array, out_I: Array) -> None:
+    """Mark the rows that lack the fewest words; rows beyond ``out_I`` are left out."""
+    least = np.uint8(255)
+    for n in range(len(row_N)):
+        least = min(least, missing_N[n])
+    for n in range(len(row_N)):
+        if missing_N[n] == least and row_N[n] < len(out_I):
+            out_I[row_N[n]] = True
 
 
 @compiled
