@@ -161,16 +161,29 @@ class ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        counts = np.bincount(self.owner[rows], minlength=len(self)) if len(self) != 1 else np.array([len(rows)])
         columns = {n: c[rows] for n, c in self.columns.items()}
+        if len(self) == 1:
+            return ItemLists(self.item[rows], np.array([0, len(rows)]), columns, self.generation)
+        counts = np.bincount(self.owner[rows], minlength=len(self))
         return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
 
     def top(self, k: int, by: str) -> ItemLists:
         """The k best rows of each list, best first; NaN last, ties go to the lower catalogue row."""
+        return self.take(self.best(k, by))
+
+    def best(self, k: int, by: str) -> Array:
+        """int64: where the rows of ``top`` stand here."""
         score = self[by]
         key = np.where(np.isnan(score), np.inf, -score) if score.dtype.kind == "f" else -score.astype(np.int64)
-        order = np.lexsort((self.item, key, self.owner))
-        return self.take(order[self.position < k])
+        if len(self) > 1:
+            order = np.lexsort((self.item, key, self.owner))
+            return order[self.position < k]
+        if not 0 < 4 * k < len(key):
+            return np.lexsort((self.item, key))[:k]
+        # Few of many: only those up to the k-th key, ties included, are put in order.
+        few = np.flatnonzero(key <= np.partition(key, k - 1)[k - 1])
+        order = few[np.lexsort((self.item[few], key[few]))[:k]]
+        return order
 
     def list_of(self, q: int) -> ItemLists:
         """List q alone, as a batch of one."""

@@ -71,8 +71,8 @@ class Funnel:
         listing = paging.Listing.of_words(self.env.engine, requests)
         if before is None:
             understood = self._understood(requests, trace, strict)
-            candidates = self._candidates(understood, trace, strict)
-            listing = listing.plus(self._near(understood, candidates, trace, strict))
+            candidates, near = self._candidates_and_near(understood, trace, strict)
+            listing = listing.plus(near)
             prefix = self._ordered(understood, candidates, trace, strict, listing)
         else:
             prefix, near = before
@@ -87,7 +87,8 @@ class Funnel:
         """Compiled and understood requests, and every candidate of every retriever: the prefix that plans can share."""
         trace: list[StageTrace] = []
         requests = self._understood(self.env.engine.compile(requests), trace, strict=True)
-        return requests, self._candidates(requests, trace, strict=True)
+        found = self._found(requests, trace, strict=True)
+        return requests, self._candidates(requests, found, trace, strict=True)
 
     def finish(self, requests: Requests, candidates: ItemLists, k: int | None = None) -> ItemLists:
         """``ranked`` from the output of ``retrieve``."""
@@ -146,8 +147,44 @@ class Funnel:
                     requests = requests.with_columns(**{f"emb_{encoder}": emb_QD})
         return requests
 
-    def _candidates(self, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
-        found = {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
+    def _candidates_and_near(
+        self, requests: Requests, trace: list[StageTrace], strict: bool
+    ) -> tuple[ItemLists, list[Array]]:
+        """The candidates, and the rows that each search lists beside those that its words match: the best ``depth.rank``
+        of each retriever.
+
+        The latter are found without the request's own filter, so that a filter takes a part of the list and never adds to
+        it: then the count beside a facet's value is the number of products that choosing it shows.  So a filtered search
+        is asked twice, in one batch.
+        """
+        filtered = np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
+        asked, size = requests, len(requests)
+        if len(filtered):
+            asked = requests.select(np.concatenate([np.arange(size), filtered]))
+            filters = (*requests.filters, *(None,) * len(filtered))
+            asked = self.env.engine.compile(replace(asked, filters=filters, allowed=None))
+        found = self._found(asked, trace, strict)
+        free = np.arange(size)
+        free[filtered] = np.arange(size, len(asked))
+        near = [self._best_of_each(found, free[q]) for q in range(size)]
+        near = [rows[rows != anchor] for rows, anchor in zip(near, requests.anchor.tolist(), strict=True)]
+        if len(filtered):
+            found = {name: lists.select(np.arange(size)) for name, lists in found.items()}
+        return self._candidates(requests, found, trace, strict), near
+
+    def _best_of_each(self, found: Mapping[str, ItemLists], q: int) -> Array:
+        """int32: the best ``depth.rank`` of list q of every retriever."""
+        firsts = [(lists.item, int(lists.splits[q]), int(lists.splits[q + 1])) for lists in found.values()]
+        return np.concatenate([item[a : min(b, a + self.plan.depth.rank)] for item, a, b in firsts])
+
+    def _found(self, requests: Requests, trace: list[StageTrace], strict: bool) -> dict[str, ItemLists]:
+        """Retriever -> what it finds."""
+        return {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
+
+    def _candidates(
+        self, requests: Requests, found: Mapping[str, ItemLists], trace: list[StageTrace], strict: bool
+    ) -> ItemLists:
+        """Everything that was found, once, with what each retriever says of it."""
         parts = [
             ItemLists(
                 lists.item,
@@ -162,41 +199,19 @@ class Funnel:
             for name, lists in found.items()
         ]
         union = ItemLists.union(parts)
-        union = union.take(union.item != requests.anchor[union.owner])
+        if (requests.anchor >= 0).any():
+            union = union.take(union.item != requests.anchor[union.owner])
         return self._completed(requests, union, trace, strict)
 
-    def _near(self, requests: Requests, candidates: ItemLists, trace: list[StageTrace], strict: bool) -> list[Array]:
-        """Rows that each search lists beside those that its words match: the best ``depth.rank`` of each retriever.
-
-        Found without the request's own filter, so that a filter takes a part of the list and never adds to it: then the
-        count beside a facet's value is the number of products that choosing it shows.
-        """
-        names, most = list(self.plan.retrieval), self.plan.depth.rank
-        found = np.zeros(len(candidates.item), bool)
-        for name in names:
-            rank = candidates[f"rank_{name}"]
-            found |= (rank >= 0) & (rank < most)
-        near = [candidates.item[a:b][found[a:b]] for a, b in pairwise(candidates.splits.tolist())]
-        filtered = np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
-        if len(filtered):
-            asked = replace(requests.select(filtered), filters=(None,) * len(filtered), allowed=None)
-            asked = self.env.engine.compile(asked)
-            lists = [self._found_by(name, asked, trace, strict, ".unfiltered") for name in names]
-            lists = [part.take(part.position < most) for part in lists]
-            for n, q in enumerate(filtered):
-                near[q] = np.concatenate([part.list_of(n).item for part in lists])
-        return near
-
-    def _found_by(
-        self, name: str, requests: Requests, trace: list[StageTrace], strict: bool, remark: str = ""
-    ) -> ItemLists:
+    def _found_by(self, name: str, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
         """What a retriever finds for the requests of its scenes; nothing for the others, or when it failed."""
         slot = f"retrieval.{name}"
         rows = self._answered_by(name, requests)
         lists = None
         if len(rows) and self._readable(slot, requests):
-            work = lambda: self._checked_retrieval(slot, requests.select(rows))  # noqa: E731
-            lists = self._run(slot + remark, requests, work, trace, strict, _num_rows)
+            some = requests if len(rows) == len(requests) else requests.select(rows)
+            work = lambda: self._checked_retrieval(slot, some)  # noqa: E731
+            lists = self._run(slot, requests, work, trace, strict, _num_rows)
         return _no_rows(len(requests)) if lists is None else _spread(lists, rows, len(requests))
 
     def _answered_by(self, retriever: str, requests: Requests) -> Array:
@@ -239,7 +254,7 @@ class Funnel:
                 gaps &= np.isin(union.owner, rows)
             if not gaps.any():
                 continue
-            part = union.take(gaps)
+            part = union.only().take(gaps)
             work = lambda s=stage, p=part: s.score(requests, p)["score"]  # noqa: E731
             scores = self._run(f"{slot}.score", requests, work, trace, strict, len)
             if scores is not None:
@@ -312,6 +327,8 @@ class Funnel:
             (name,) = self.plan.retrieval
             return lists.with_columns(score=lists[f"score_{name}"].astype(np.float32))
         needed = expression.columns_of(self.plan.utility)
+        if self.plan.utility == "score" and "score" in lists.columns:
+            return lists
         if needed <= lists.columns.keys():
             return lists.with_columns(score=expression.evaluate(self.plan.utility, lists.columns, len(lists.item)))
         score = np.zeros(len(lists.item), np.float32)

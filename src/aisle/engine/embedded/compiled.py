@@ -61,3 +61,29 @@ def frozen(array: Array) -> Array:
     out = np.ascontiguousarray(np.asarray(array)).view()
     out.flags.writeable = False
     return out
+
+
+def rows_where(mask: Array) -> Array:
+    """int32: where a mask (bool[I], few of which hold) is true, in order; several times as fast as ``flatnonzero``."""
+    mask = np.ascontiguousarray(mask)
+    whole = len(mask) & ~7
+    rows = np.empty(np.count_nonzero(mask) + 1, np.int32)
+    if mask.ctypes.data % 8:
+        mask = mask.copy()
+    _collect_rows(frozen(mask[:whole].view(np.uint64)), frozen(mask), rows)
+    return rows[:-1]
+
+
+@compiled
+def _collect_rows(mask_8: Array, mask: Array, out_N: Array) -> None:
+    """Fill all but the last of ``out_N``; ``mask_8`` is the mask, eight rows in one number."""
+    used = 0
+    for at in range(len(mask_8)):
+        if mask_8[at]:
+            for row in range(at << 3, (at + 1) << 3):
+                # Written whether it counts or not: processors cannot foresee such a branch.
+                out_N[used] = row
+                used += np.int64(mask[row])
+    for row in range(len(mask_8) << 3, len(mask)):
+        out_N[used] = row
+        used += np.int64(mask[row])

@@ -141,7 +141,7 @@ class EmbeddedText:
 
     def forget(self) -> None:
         """Drop what is remembered of queries, as a change does."""
-        self._reader.remembered.clear()
+        self._reader.forget()
 
     @property
     def num_docs(self) -> int:

@@ -23,6 +23,10 @@ BLOCK = 1 << BLOCK_BITS
 """Documents of a block: their sums stay in the processor's cache."""
 NO_WORD = 64
 """Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
+AHEAD = 64
+"""Documents whose words are asked of the memory together."""
+NEVER = np.int64(-1) << 62
+"""A sum of words that there cannot be."""
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -191,29 +195,49 @@ def _collect(
 
 @compiled
 def finish(
-    words: Array, splits: Array, term_W: Array, row_D: Array, length_D: Array, norm_L: Array,
-    doc_N: Array, seen_N: Array, bits_P: Array, term_PJ: Array, gap_P: Array, weight_P: Array, pair_weight: Any,
-    wanted: Any, all_words: Any, asked: Any, needed: Any, score_N: Array, row_N: Array, missing_N: Array,
+    row_D: Array, doc_N: Array, seen_N: Array, wanted: Any, all_words: Any, asked: Any, needed: Any,
+    score_N: Array, row_N: Array, missing_N: Array,
 ) -> None:  # fmt: skip
-    """Add to the scores what pairs of words in the title and having every wanted word are worth; write each document's row
-    and how many of the asked words it lacks.
+    """Add what having every wanted word is worth; write each document's row and how many of the asked words it lacks.
 
-    A document may hold pair p when it has all of ``bits_P[p]``; the pair scores as BM25 of what stands ``gap_P[p]`` apart.
     A row that holds none of the words matches no query that has words, however far it is relaxed.
     """
+    none = needed + NO_WORD if needed > 0 else 0
     for n in range(len(doc_N)):
-        doc, seen = doc_N[n], seen_N[n]
-        for p in range(len(bits_P)):
-            if seen & bits_P[p] == bits_P[p]:
-                count = _stands(words, splits, term_W, doc, term_PJ[p, 0], term_PJ[p, 1], gap_P[p])
-                if count:
-                    tf = np.float32(count)
-                    score_N[n] += pair_weight * (weight_P[p] * tf / (tf + norm_L[length_D[doc]]))
-        if wanted and seen & wanted == wanted:
-            score_N[n] += all_words
+        seen = seen_N[n]
+        score_N[n] += all_words if seen & wanted == wanted else np.float32(0)
         held = _bit_count(seen & asked)
-        row_N[n] = row_D[doc]
-        missing_N[n] = needed + NO_WORD if held == 0 and needed > 0 else max(needed - held, 0)
+        missing_N[n] = none if held == 0 else max(needed - held, 0)
+        row_N[n] = row_D[doc_N[n]]
+
+
+@compiled
+def add_pairs(
+    words: Array, splits: Array, term_W: Array, length_D: Array, norm_L: Array, doc_N: Array, seen_N: Array,
+    bits_P: Array, term_PJ: Array, gap_P: Array, weight_P: Array, score_N: Array,
+) -> None:  # fmt: skip
+    """Add BM25 of two terms that stand ``gap_P[p]`` apart in the field that begins at ``splits[0]``, to documents that may
+    hold the pair p because they have all of ``bits_P[p]``."""
+    pick = np.empty(len(doc_N), np.int64)
+    for p in range(len(bits_P)):
+        bits, size = bits_P[p], 0
+        for n in range(len(doc_N)):
+            pick[size] = n
+            size += np.int64(seen_N[n] & bits == bits)
+        for first in range(0, size, AHEAD):
+            last = min(first + AHEAD, size)
+            # Read once without using it, so that the processor waits for many documents at the same time.
+            touched = np.int64(0)
+            for at in range(first, last):
+                touched += words[min(np.int64(splits[doc_N[pick[at]]]), len(words) - 1)]
+            if touched == NEVER:
+                return
+            for at in range(first, last):
+                n = pick[at]
+                doc = doc_N[n]
+                tf = np.float32(_stands(words, splits, term_W, doc, term_PJ[p, 0], term_PJ[p, 1], gap_P[p]))
+                if tf > 0:
+                    score_N[n] += weight_P[p] * tf / (tf + norm_L[length_D[doc]])
 
 
 @compiled

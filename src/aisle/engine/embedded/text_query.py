@@ -140,19 +140,22 @@ class Plan:
 
     def _finished(self, found: Found, lists: Lists, state: State, part: Segment, weights: Weights) -> Matches:
         """With what pairs of words and having all words are worth, and the words that each row lacks."""
-        pairs = self.pairs if weights.pairs > 0 else ()
-        all_words = self.scored > 1 and weights.all_words > 0
-        bits_P = [pair.bits << TITLE_BITS if lists.titles else pair.bits for pair in pairs]
-        rows, missing = np.empty(len(found.docs), np.int32), np.empty(len(found.docs), np.uint8)
+        docs, seen = frozen(found.docs), frozen(found.seen)
+        rows, missing = np.empty(len(docs), np.int32), np.empty(len(docs), np.uint8)
         kernels.finish(
-            part.words, part.splits, state.word_terms, part.rows, part.lengths[TITLE], state.norm_FL[TITLE],
-            frozen(found.docs), frozen(found.seen), frozen(np.array(bits_P, np.uint64)),
-            frozen(np.array([pair.terms for pair in pairs], np.int64).reshape(-1, 2)),
-            frozen(np.array([pair.gaps[1] for pair in pairs], np.int64)),
-            frozen(np.array([state.pair_weight(pair.terms) for pair in pairs], np.float32)), np.float32(weights.pairs),
-            np.uint64(self._wanted if all_words else 0), np.float32(weights.all_words), np.uint64(self.words),
-            words_needed(self.words.bit_count()), found.score, rows, missing,
+            part.rows, docs, seen, np.uint64(self._wanted), np.float32(weights.all_words if self.scored > 1 else 0),
+            np.uint64(self.words), words_needed(self.words.bit_count()), found.score, rows, missing,
         )  # fmt: skip
+        if self.pairs and weights.pairs > 0:
+            shift = TITLE_BITS if lists.titles else 0
+            kernels.add_pairs(
+                part.words, part.splits, state.word_terms, part.lengths[TITLE], state.norm_FL[TITLE], docs, seen,
+                frozen(np.array([pair.bits << shift for pair in self.pairs], np.uint64)),
+                frozen(np.array([pair.terms for pair in self.pairs], np.int64)),
+                frozen(np.array([pair.gaps[1] for pair in self.pairs], np.int64)),
+                frozen(np.array([weights.pairs * state.pair_weight(pair.terms) for pair in self.pairs], np.float32)),
+                found.score,
+            )  # fmt: skip
         return Matches(rows, found.score, missing)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from aisle.engine.embedded.analysis import Query, Word
+from aisle.engine.embedded.analysis import REMEMBERED, Query, Word
 from aisle.engine.embedded.spelling import Guess
 from aisle.engine.embedded.spelling_cjk import Pairs
 from aisle.engine.embedded.synonyms import FACTOR, Span, SynonymFile
@@ -33,6 +33,7 @@ class Reader:
         self.lexicon, self.state, self._synonyms = lexicon, state, synonyms
         self._titles_W = lexicon.titles_W
         self.remembered: dict[tuple[object, ...], Matches] = {}
+        self._read: dict[tuple[str, int], list[Query]] = {}
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -43,6 +44,22 @@ class Reader:
 
         Empty for an empty query.
         """
+        # One request asks for the same text several times: to match, to search, to score.
+        self._synonyms.current()
+        key = text, self._synonyms.version
+        known = self._read.get(key)
+        if known is None:
+            if len(self._read) >= REMEMBERED:
+                self._read.clear()
+            known = self._read[key] = self._said_in_all_ways(text)
+        return known
+
+    def forget(self) -> None:
+        """Drop what is remembered of queries."""
+        self.remembered.clear()
+        self._read.clear()
+
+    def _said_in_all_ways(self, text: str) -> list[Query]:
         query = self._corrected(self.lexicon.analyser.query(text))
         if query.is_empty:
             return []
