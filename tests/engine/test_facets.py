@@ -7,6 +7,7 @@ from aisle.core.filters import And, In, Range, Sort, without
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
 from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.compiled import rows_where
 from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
 from aisle.engine.embedded.filters import Fields, compile_filters
 
@@ -138,3 +139,11 @@ def test_values_are_found_by_how_a_word_of_them_begins(fields):
     columns, requests = Columns(fields.items), Requests.make([""])
     (counts,) = columns.count(columns.compile(requests), [None], ["category~LAM"])
     assert counts.facets["category~LAM"]["values"] == [v for v in found if "lamp" in v["value"]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.003, 0.5, 1.0])
+@pytest.mark.parametrize("size", [0, 5, 8, 1001])
+def test_rows_of_a_mask(size, share):
+    mask = np.random.default_rng(size).random(size + 3) < share
+    for part in (mask[:size], mask[3:]):
+        np.testing.assert_array_equal(rows_where(part), np.flatnonzero(part))

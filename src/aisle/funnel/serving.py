@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
+from aisle.funnel.beside import BESIDE
 from aisle.funnel.guard import Guard
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Plan
@@ -68,16 +68,21 @@ class Funnel:
         trace: list[StageTrace] = []
         requests = self.env.engine.compile(requests)
         before = paging.resumed(self, requests, cursors)
-        listing = paging.Listing.of_words(self.env.engine, requests)
+        words = BESIDE.start(lambda: paging.Listing.of_words(self.env.engine, requests))
         if before is None:
             understood = self._understood(requests, trace, strict)
-            candidates, near = self._candidates_and_near(understood, trace, strict)
-            listing = listing.plus(near)
+            asked = self._with_free_ones(understood)
+            found = self._found(asked, trace, strict, words)
+            listing = words().plus(self._near(understood, asked, found))
+            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
+            mine = {name: lists.first(len(requests)) for name, lists in found.items()}
+            candidates = self._candidates(understood, mine, trace, strict)
             prefix = self._ordered(understood, candidates, trace, strict, listing)
         else:
             prefix, near = before
-            listing = listing.plus(near)
-        return paging.assemble(self, requests, prefix, listing, facets, trace)
+            listing = words().plus(near)
+            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
+        return paging.assemble(self, requests, prefix, listing, counts, facets, trace)
 
     def ranked(self, requests: Requests, k: int | None = None) -> ItemLists:
         """The best rows of each request, in final order, variants not collapsed: what an evaluation measures."""
@@ -147,39 +152,41 @@ class Funnel:
                     requests = requests.with_columns(**{f"emb_{encoder}": emb_QD})
         return requests
 
-    def _candidates_and_near(
-        self, requests: Requests, trace: list[StageTrace], strict: bool
-    ) -> tuple[ItemLists, list[Array]]:
-        """The candidates, and the rows that each search lists beside those that its words match: the best ``depth.rank``
-        of each retriever.
+    def _with_free_ones(self, requests: Requests) -> Requests:
+        """The requests, and behind them every filtered search once more without its filter, in one batch.
 
-        The latter are found without the request's own filter, so that a filter takes a part of the list and never adds to
-        it: then the count beside a facet's value is the number of products that choosing it shows.  So a filtered search
-        is asked twice, in one batch.
+        What a search lists does not depend on its filter, so that a filter takes a part of the list and never adds to it:
+        then the count beside a facet's value is the number of products that choosing it shows.
         """
-        filtered = np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
-        asked, size = requests, len(requests)
-        if len(filtered):
-            asked = requests.select(np.concatenate([np.arange(size), filtered]))
-            filters = (*requests.filters, *(None,) * len(filtered))
-            asked = self.env.engine.compile(replace(asked, filters=filters, allowed=None))
-        found = self._found(asked, trace, strict)
-        free = np.arange(size)
-        free[filtered] = np.arange(size, len(asked))
-        near = [self._best_of_each(found, free[q]) for q in range(size)]
-        near = [rows[rows != anchor] for rows, anchor in zip(near, requests.anchor.tolist(), strict=True)]
-        if len(filtered):
-            found = {name: lists.select(np.arange(size)) for name, lists in found.items()}
-        return self._candidates(requests, found, trace, strict), near
+        filtered = _filtered_searches(requests)
+        if not len(filtered):
+            return requests
+        both = requests.select(np.concatenate([np.arange(len(requests)), filtered]))
+        filters = (*requests.filters, *(None,) * len(filtered))
+        return self.env.engine.compile(replace(both, filters=filters, allowed=None))
 
-    def _best_of_each(self, found: Mapping[str, ItemLists], q: int) -> Array:
-        """int32: the best ``depth.rank`` of list q of every retriever."""
-        firsts = [(lists.item, int(lists.splits[q]), int(lists.splits[q + 1])) for lists in found.values()]
-        return np.concatenate([item[a : min(b, a + self.plan.depth.rank)] for item, a, b in firsts])
+    def _near(self, requests: Requests, asked: Requests, found: Mapping[str, ItemLists]) -> list[Array]:
+        """Q arrays int32: rows that each search lists beside those that its words match, the best ``depth.rank`` of each
+        retriever without the request's filter."""
+        free = np.arange(len(requests))
+        free[_filtered_searches(requests)] = np.arange(len(requests), len(asked))
+        out = []
+        for q, anchor in zip(free.tolist(), requests.anchor.tolist(), strict=True):
+            parts = [(lists.item, int(lists.splits[q]), int(lists.splits[q + 1])) for lists in found.values()]
+            rows = np.concatenate([item[a : min(b, a + self.plan.depth.rank)] for item, a, b in parts])
+            out.append(rows[rows != anchor])
+        return out
 
-    def _found(self, requests: Requests, trace: list[StageTrace], strict: bool) -> dict[str, ItemLists]:
-        """Retriever -> what it finds."""
-        return {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
+    def _found(
+        self, requests: Requests, trace: list[StageTrace], strict: bool, words: Callable[[], Any] = lambda: None
+    ) -> dict[str, ItemLists]:
+        """Retriever -> what it finds.  Those that search by meaning do so while ``words`` are being matched; the others come
+        after, and share what was matched."""
+        by_meaning = {name for name, method in self.plan.retrieval.items() if any(map(_is_embedding, method.reads))}
+        found = {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n in by_meaning}
+        words()
+        found |= {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n not in by_meaning}
+        return {name: found[name] for name in self.plan.retrieval}
 
     def _candidates(
         self, requests: Requests, found: Mapping[str, ItemLists], trace: list[StageTrace], strict: bool
@@ -314,6 +321,8 @@ class Funnel:
     def _checked_list(self, slot: str, verb: str, requests: Requests, lists: ItemLists) -> ItemLists:
         done: ItemLists = getattr(self.fitted[slot].stage, verb)(requests, lists, self.plan.depth.rank)
         self._check_generation(slot, done)
+        if done is lists:
+            return done
         known = len(done) == len(lists) and (lists.find(done) >= 0).all()
         if not known or len(np.unique(done.keys)) != len(done.item):
             raise ContractError(
@@ -372,6 +381,15 @@ def embed(requests: Requests, encoder: str, env: Env) -> Array:
     for q in np.flatnonzero(remembering):
         emb_QD[q] = _taste(env.engine.vectors(encoder).vectors(requests.history.list_of(int(q)).item[-20:]))
     return emb_QD
+
+
+def _filtered_searches(requests: Requests) -> Array:
+    """int64: the searches that have a filter."""
+    return np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
+
+
+def _is_embedding(column: str) -> bool:
+    return column.startswith("emb_")
 
 
 def _taste(history_LD: Array) -> Array:

@@ -13,9 +13,9 @@ import numpy as np
 
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
+from aisle.core.shop import Counts
 from aisle.engine.embedded import facets_kernels as kernels
 from aisle.engine.embedded.analysis import unfolded
-from aisle.core.shop import Counts
 from aisle.engine.embedded.compiled import frozen, rows_where
 from aisle.engine.embedded.filters import Fields, stored
 
@@ -93,8 +93,8 @@ class FacetCounter:
 
     def _rows(self, rows_I: Array) -> Rows:
         groups = self._fields.groups
-        alone, variants = rows_I & groups.alone, rows_I[groups.variants]
-        return Rows(frozen(rows_where(alone)), frozen(groups.variants[variants]))
+        alone = rows_where(rows_I & groups.alone)
+        return Rows(frozen(alone), frozen(kernels.those_in(groups.variants, frozen(rows_I))))
 
     def _count(self, name: str, rows: Rows) -> Array:
         """int64[V]: products that have each label."""
@@ -178,9 +178,11 @@ def _shown(labels: Sequence[str], count_V: Array, always: Sequence[int] = ()) ->
     # One number for both, so that few of many labels are picked quickly.
     key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
     some = np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
-    shown = [int(v) for v in some[np.argsort(-key_V[some])] if count_V[v]]
+    some = some[count_V[some] > 0]
+    shown = some[np.argsort(-key_V[some])].tolist()
     shown += [v for v in always if v not in shown]
-    return {"kind": "values", "values": [{"value": labels[v], "count": int(count_V[v])} for v in shown]}
+    counts = zip(shown, count_V[shown].tolist(), strict=True)
+    return {"kind": "values", "values": [{"value": labels[v], "count": count} for v, count in counts]}
 
 
 def _begins(label: str, texts: Sequence[str]) -> bool:

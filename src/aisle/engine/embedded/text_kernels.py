@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.compiled import compiled
+from aisle.engine.embedded.compiled import compiled, prefetch
 from aisle.engine.embedded.impacts_kernels import _offer, place_of
 
 BLOCK_BITS = 13
@@ -25,8 +25,6 @@ NO_WORD = 64
 """Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
 AHEAD = 64
 """Documents whose words are asked of the memory together."""
-NEVER = np.int64(-1) << 62
-"""A sum of words that there cannot be."""
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -226,12 +224,8 @@ def add_pairs(
             size += np.int64(seen_N[n] & bits == bits)
         for first in range(0, size, AHEAD):
             last = min(first + AHEAD, size)
-            # Read once without using it, so that the processor waits for many documents at the same time.
-            touched = np.int64(0)
             for at in range(first, last):
-                touched += words[min(np.int64(splits[doc_N[pick[at]]]), len(words) - 1)]
-            if touched == NEVER:
-                return
+                prefetch(words, np.int64(splits[doc_N[pick[at]]]))
             for at in range(first, last):
                 n = pick[at]
                 doc = doc_N[n]

@@ -34,6 +34,7 @@ class Reader:
         self._titles_W = lexicon.titles_W
         self.remembered: dict[tuple[object, ...], Matches] = {}
         self._read: dict[tuple[str, int], list[Query]] = {}
+        self._meant: dict[str, list[Guess]] = {}
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -58,6 +59,7 @@ class Reader:
         """Drop what is remembered of queries."""
         self.remembered.clear()
         self._read.clear()
+        self._meant.clear()
 
     def _said_in_all_ways(self, text: str) -> list[Query]:
         query = self._corrected(self.lexicon.analyser.query(text))
@@ -129,11 +131,19 @@ class Reader:
 
     def _guesses(self, query: Query) -> Mapping[str, list[Guess]]:
         unknown = [w for w in query.words if not self._is_known(w.term) and not (w.is_prefix and self._begun(w.text))]
-        vocabulary = self.lexicon.vocabulary
-        found = {w.text: vocabulary.guesses(w.text, self._titles_W) for w in unknown[:MOST_CORRECTED]}
+        found = {w.text: self._guessed(w.text) for w in unknown[:MOST_CORRECTED]}
         if any(not w.text.isascii() for w in unknown):
             found |= self._pairs.guesses([w.text for w in query.words], {w.text for w in unknown})
         return {text: guesses for text, guesses in found.items() if guesses}
+
+    def _guessed(self, word: str) -> list[Guess]:
+        """What an unknown word may stand for; searching and suggesting ask for it, one after the other."""
+        known = self._meant.get(word)
+        if known is None:
+            if len(self._meant) >= REMEMBERED:
+                self._meant.clear()
+            known = self._meant[word] = self.lexicon.vocabulary.guesses(word, self._titles_W)
+        return known
 
     def _is_known(self, term: str) -> bool:
         number = self.lexicon.term(term)

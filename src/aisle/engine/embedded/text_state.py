@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -222,7 +223,11 @@ class State:
 
     def pair_weight(self, terms: Sequence[int]) -> float:
         """What BM25 of these terms together in the title is multiplied by."""
-        return sum(float(self.idf(self.frequencies(term)[TITLE])) for term in terms) * (K1 + 1)
+        return sum(self._title_idf(term) for term in terms) * (K1 + 1)
+
+    def _title_idf(self, term: int) -> float:
+        num_docs = min(int(self.frequencies(term)[TITLE]), self.num_docs)
+        return log(1 + (self.num_docs - num_docs + 0.5) / (num_docs + 0.5))
 
     def words_of(self, row: int) -> list[Array]:
         """The words of a row, field by field; empty for one that is not indexed."""
