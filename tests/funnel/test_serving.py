@@ -220,7 +220,7 @@ def test_a_random_stage_writes_its_propensities_and_others_one(lexical):
 def test_a_filtered_search_asks_its_retrievers_once_with_and_without_its_filter(view, env):
     plan = recipes.plan("hybrid_own").replace(depth=Depth(retrieve=30, rank=10))
     funnel = plan.fit(view, env)
-    asked = [Requests.make(["red lamp"], filters=f, limit=50) for f in (None, Range("price_cents", 0, 5000))]
+    asked = [Requests.make(["red lamp"], filters=f, limit=500) for f in (None, Range("price_cents", 0, 5000))]
     free, filtered = (funnel.serve(requests, facets=("brand",), strict=True) for requests in asked)
     retrieved = [trace.stage for trace in filtered.trace if trace.stage == "retrieval.minilm"]
     assert retrieved == ["retrieval.minilm"], "both in one batch"
