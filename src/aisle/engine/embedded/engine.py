@@ -27,7 +27,7 @@ from aisle.core.filters import Sort
 from aisle.core.leases import Lease, exclusive, hold
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
-from aisle.core.shop import Items
+from aisle.core.shop import Counts, Items
 from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
@@ -339,15 +339,9 @@ class EmbeddedEngine:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
         return self._columns.compile(requests)
 
-    def facets(
-        self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
-    ) -> list[Mapping[str, Any]]:
-        """``Columns.facets``: counts over each request's match set."""
-        return self._columns.facets(requests, match, fields, self._text.also)
-
-    def num_groups(self, rows_I: Array) -> int:
-        """Products (variants counted once) among these rows, bool[I]."""
-        return self._columns.num_groups(rows_I)
+    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Counts]:
+        """``Columns.count``: rows, products and facets of each request's match set."""
+        return self._columns.count(requests, match, fields, self._text.also)
 
     def order(self, rows: Array, sort: Sort | None) -> Array:
         """``Columns.order``: ``rows`` by a column, or by popularity."""
