@@ -56,7 +56,6 @@ def bound(threads: int) -> Callable[[torch.Tensor], None]:
 
     from aisle.core.tables import Ids
     from aisle.sparse.recis import Recis
-    from aisle.sparse.recis.batch import joined
     from aisle.sparse.recis.id_map import NO_TIMES
     from aisle.sparse.recis.lanes import copy8, prefetch
 
@@ -86,7 +85,7 @@ def bound(threads: int) -> Callable[[torch.Tensor], None]:
 
     def step(ids: torch.Tensor) -> float:
         named = {f: Ids(i) for f, i in zip(embeddings, ids, strict=True)}
-        batch = joined(tables.layout[0], tables.embeddings, tables.columns, named, B)
+        batch = tables._joined[0](named, B)
         table.rows.make_room(table.ids.num_rows + len(batch.key))
         found, slot_U, _ = table.ids.find_or_add(
             batch.key, len(batch.key), NO_TIMES, 1, table.rows.data, table.rows.width

@@ -5,8 +5,8 @@ Legend: B samples, W columns of all features together, U distinct rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from aisle.core.errors import UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding, Ids, RowGradient
 from aisle.sparse.recis import checkpoint, serving
-from aisle.sparse.recis.batch import as_ids, columns_of, joined
+from aisle.sparse.recis.batch import Joined, as_ids, columns_of
 from aisle.sparse.recis.compiled import FeatureEngine
 from aisle.sparse.recis.features import Op
 from aisle.sparse.recis.layout import ID_BITS, Physical, child_of, id_of
 from aisle.sparse.recis.lookup import Local, Lookup, Spread, owner_of
+from aisle.sparse.recis.memory import Recycled
 from aisle.sparse.recis.table import Table
 
 
@@ -46,8 +47,10 @@ class FeatureTables(torch.nn.Module):
         self.columns = columns_of(layout, self.embeddings)
         self.num_columns = sum(size for _, size in self.columns.values())
         self.chains = FeatureEngine(features) if features else None
-        many = threads > 1 and len(self.tables) > 1 and isinstance(lookup, Local)
-        self._pool = ThreadPoolExecutor(threads) if many else None
+        self._joined = [Joined(physical, self.embeddings, self.columns) for physical in layout]
+        self._outputs = Recycled()
+        self._helpers = min(threads, len(self.tables)) - 1 if isinstance(lookup, Local) else 0
+        self._pool = ThreadPoolExecutor(self._helpers) if self._helpers else None
 
     def __len__(self) -> int:
         """Ids with a row in this process."""
@@ -81,19 +84,32 @@ class FeatureTables(torch.nn.Module):
 
     def _look_up(self, ids: Mapping[str, Ids], training: bool, step: int) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
-        out_BW = np.empty((num, self.num_columns), np.float32)  # numpy asks for large pages, torch does not
+        out_BW = self._outputs(num * self.num_columns).reshape(num, self.num_columns)
 
         def one(n: int) -> Any:
-            batch = joined(self.layout[n], self.embeddings, self.columns, ids, num)
+            batch = self._joined[n](ids, num)
             return batch, self.lookup.forward(self.tables[n], batch, out_BW, training, step)
 
         taken = self._each(one)
         return torch.from_numpy(out_BW), taken
 
     def _each(self, call: Callable[[int], Any]) -> list[Any]:
-        """``call`` for every physical table, side by side where there are threads."""
-        numbers: Iterable[int] = range(len(self.tables))
-        return list(self._pool.map(call, numbers) if self._pool else map(call, numbers))
+        """``call`` for every physical table, side by side where there are threads; this one works too."""
+        out: list[Any] = [None] * len(self.tables)
+        numbers = iter(range(len(self.tables)))
+
+        def work() -> None:
+            for n in numbers:
+                out[n] = call(n)
+
+        others = [self._pool.submit(work) for _ in range(self._helpers)] if self._pool else []
+        try:
+            work()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+        return out
 
 
 class RecisTables(FeatureTables):

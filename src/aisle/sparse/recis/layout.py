@@ -86,12 +86,6 @@ def coalesced(embeddings: Mapping[str, Embedding], parts: int) -> list[Physical]
     return out
 
 
-def encode(ids: Array, child: int, out: Array) -> None:
-    """Write the keys of ids of table ``child`` to ``out``, int64."""
-    np.bitwise_and(ids, ID_MASK, out=out)
-    out |= child << ID_BITS
-
-
 def child_of(key: Array) -> Array:
     """int64: the logical table of each key."""
     return (key >> ID_BITS) & 0xFFF

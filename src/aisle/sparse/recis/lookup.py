@@ -18,7 +18,7 @@ import torch.distributed as dist
 from aisle.core.lists import Array
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
-from aisle.sparse.recis.id_map import NO_TIMES, Found
+from aisle.sparse.recis.id_map import Found
 from aisle.sparse.recis.table import Table, dense_source
 
 SLICES = 1 << 16
@@ -42,10 +42,10 @@ class Local:
     group, rank, num_ranks = None, 0, 1
 
     def forward(self, table: Table, batch: Batch, out: Array, training: bool, step: int) -> Found:
+        if training and table.kind.min_count == 1:
+            return table.look_up_and_pool(batch, step, out)
         if not training:
             found = table.read_only(batch.key)
-        elif table.kind.min_count == 1:
-            found = table.look_up(batch.key, batch.num_admitted, NO_TIMES, step)
         else:
             times = (np.arange(len(batch.key)) < batch.num_admitted).astype(np.int32)
             found = counted(table, batch.key, times, step)
