@@ -88,7 +88,7 @@ def bound(threads: int) -> Callable[[torch.Tensor], None]:
         batch = tables._joined[0](named, B)
         table.rows.make_room(table.ids.num_rows + len(batch.key))
         found, slot_U, _ = table.ids.find_or_add(
-            batch.key, len(batch.key), NO_TIMES, 1, table.rows.data, table.rows.width
+            batch.keys(), len(batch.key), NO_TIMES, 1, table.rows.data, table.rows.width
         )
         start = perf_counter()
         touch(slot_U, table.ids.entry, found.row, table.rows.data, table.rows.width)

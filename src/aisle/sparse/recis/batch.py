@@ -1,5 +1,7 @@
 """Batch: the ids of one physical table's features, joined into one call.
 
+Columns are not copied together: compiled loops read each where it stands, by its address, and make keys of its ids as they go.
+
 Legend: B samples, F features of the table, P ids in all.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +20,20 @@ from aisle.core.tables import Embedding, Ids
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.layout import ID_BITS, Physical
 from aisle.sparse.recis.row_kernels import (
-    CHILD, COLUMN, FIELDS, FIRST, KIND, LEARNS, MEAN, SIZE, SPLITS, SUM, TILE, TILE_LEN, WEIGHT,
+    ADDRESS,
+    CHILD,
+    COLUMN,
+    FIELDS,
+    FIRST,
+    KIND,
+    LEARNS,
+    MEAN,
+    SIZE,
+    SPLITS,
+    SUM,
+    TILE,
+    TILE_LEN,
+    WEIGHT,
 )  # fmt: skip
 
 KINDS = {"sum": SUM, "mean": MEAN, "tile": TILE}
@@ -27,18 +43,25 @@ NO_FLOAT, NO_INT = np.zeros(0, np.float32), np.zeros(0, np.int64)
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """
-    key           int64[P]          keys of all features, one feature after the other
+    columns       the id columns, int64, kept alive while their addresses are in use
+    key           int64[P]          room for the keys of all features, one feature after the other
     num_admitted  how many of them, from the front, may enter the table
     features      int64[F, FIELDS]  see row_kernels
     splits        int64             row boundaries of the features that have any
     weight        float32           factors of the features that have any
     """
 
+    columns: list[Any]
     key: Array
     num_admitted: int
     features: Array
     splits: Array
     weight: Array
+
+    def keys(self) -> Array:
+        """int64[P], written."""
+        kernels.encode(self.features, ID_BITS, self.key)
+        return self.key
 
 
 def columns_of(tables: list[Physical], embeddings: Mapping[str, Embedding]) -> dict[str, tuple[int, int]]:
@@ -70,8 +93,18 @@ def as_ids(value: Ids | Array) -> Ids:
 def numpy_of(array: object, dtype: type) -> Array:
     """A tensor or array as a numpy array of this type, without copying where it has it."""
     if isinstance(array, torch.Tensor):
-        array = array.detach().numpy(force=True)  # a fifth of the time that np.asarray takes
+        array = array.numpy(force=True)
     return np.asarray(array, dtype)
+
+
+def placed(column: object) -> tuple[Any, int, int]:
+    """(an id column as int64 without gaps, its address, its length), without copying where it is that already."""
+    if isinstance(column, torch.Tensor):
+        if column.dtype is torch.int64 and column.device.type == "cpu" and column.is_contiguous():
+            return column, column.data_ptr(), column.numel()
+        column = column.numpy(force=True)
+    array = np.ascontiguousarray(column, np.int64)
+    return array, array.__array_interface__["data"][0], len(array)
 
 
 def rising(name: str, splits: Array) -> Array:
@@ -100,17 +133,14 @@ class Joined:
     def __call__(self, ids: Mapping[str, Ids], num_samples: int) -> Batch:
         """Raises ContractError when features disagree about the number of samples."""
         own = [ids[name] for name in self.names]
-        parts = [numpy_of(column.id, np.int64) for column in own]
-        features, sizes = self._features.copy(), [len(part) for part in parts]
-        ends = np.cumsum(sizes)
-        features[:, SIZE], features[:, FIRST] = sizes, ends - sizes
+        columns, addresses, sizes = zip(*(placed(column.id) for column in own), strict=True)
+        features, ends = self._features.copy(), np.cumsum(sizes)
+        features[:, ADDRESS], features[:, SIZE], features[:, FIRST] = addresses, sizes, ends - sizes
         splits, weight = NO_INT, NO_FLOAT
-        if any(c.splits is not None or c.weight is not None or len(c.id) != num_samples for c in own):
+        if sizes.count(num_samples) < len(own) or any(c.splits is not None or c.weight is not None for c in own):
             splits, weight = self._ragged(own, features, num_samples)
-        key = np.concatenate(parts)
-        kernels.encode(features, ID_BITS, key)
         num_admitted = int(ends[self._num_admitting - 1]) if self._num_admitting else 0
-        return Batch(key, num_admitted, features, splits, weight)
+        return Batch(list(columns), np.empty(ends[-1], np.int64), num_admitted, features, splits, weight)
 
     def _ragged(self, own: list[Ids], features: Array, num_samples: int) -> tuple[Array, Array]:
         """(row boundaries, factors) of the features that have any; where they stand is written to ``features``."""

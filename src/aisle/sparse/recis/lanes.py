@@ -85,6 +85,19 @@ def prefetch(typing: Any, array: Any, place: Any) -> Any:
     return types.void(array, types.int64), generate
 
 
+@intrinsic
+def number_at(typing: Any, address: Any, n: Any) -> Any:
+    """int64 number n of those that begin at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
+        value = builder.load(builder.gep(first, [args[1]]))
+        value.align = 1
+        return value
+
+    return types.int64(types.int64, types.int64), generate
+
+
 def _copies(lanes: int) -> Any:
     """The function (source, i, target, j): target[j:j+lanes] = source[i:i+lanes]."""
 

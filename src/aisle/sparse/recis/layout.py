@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding

@@ -45,10 +45,10 @@ class Local:
         if training and table.kind.min_count == 1:
             return table.look_up_and_pool(batch, step, out)
         if not training:
-            found = table.read_only(batch.key)
+            found = table.read_only(batch.keys())
         else:
             times = (np.arange(len(batch.key)) < batch.num_admitted).astype(np.int32)
-            found = counted(table, batch.key, times, step)
+            found = counted(table, batch.keys(), times, step)
         table.pool(batch, found.index, table.source(found), out)
         return found
 
@@ -96,7 +96,7 @@ class Spread:
         self.rank, self.num_ranks = dist.get_rank(group), dist.get_world_size(group)
 
     def forward(self, table: Table, batch: Batch, out: Array, training: bool, step: int) -> Taken:
-        index, key_U = table.distinct(batch.key)
+        index, key_U = table.distinct(batch.keys())
         times_U = np.bincount(index[: batch.num_admitted], minlength=len(key_U)).astype(np.int32)
         owner = owner_of(key_U, self.num_ranks)
         order = np.argsort(owner, kind="stable")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from aisle.sparse.recis.lanes import WIDE, add_row, compiled, copy_row, prefetch
+from aisle.sparse.recis.lanes import WIDE, add_row, compiled, copy_row, number_at, prefetch
 from aisle.sparse.recis.map_kernels import mixed
 
-COLUMN, FIRST, SIZE, CHILD, KIND, TILE_LEN, LEARNS, SPLITS, WEIGHT, FIELDS = range(10)
-"""Columns of ``features`` int64[F, FIELDS]: where its vector goes in a sample's output; where its ids begin among the P and
-their number; its logical table; how vectors are combined; ``tile_len``; whether it learns; where its row boundaries begin in
+COLUMN, ADDRESS, FIRST, SIZE, CHILD, KIND, TILE_LEN, LEARNS, SPLITS, WEIGHT, FIELDS = range(11)
+"""Columns of ``features`` int64[F, FIELDS]: where its vector goes in a sample's output; the address of its ids, where they
+begin among the P, and their number; its logical table; how vectors are combined; ``tile_len``; whether it learns; where its row boundaries begin in
 ``splits`` and its factors in ``weight`` (-1: one id a sample; no factors)."""
 SUM, MEAN, TILE = range(3)
 GOLDEN = 0x9E3779B97F4A7C15
@@ -223,12 +223,12 @@ def add_rows(index: Any, source: Any, dim: Any, value: Any) -> None:
 
 @compiled
 def encode(features: Any, id_bits: Any, key: Any) -> None:
-    """Ids to keys, in place: the low ``id_bits`` bits of the id, the number of its logical table above them."""
+    """Keys of the ids at their addresses: the low ``id_bits`` bits of the id, the number of its logical table above them."""
     mask = (np.int64(1) << id_bits) - 1
     for f in range(len(features)):
-        child = features[f, CHILD] << id_bits
-        for p in range(features[f, FIRST], features[f, FIRST] + features[f, SIZE]):
-            key[p] = (key[p] & mask) | child
+        address, first, child = features[f, ADDRESS], features[f, FIRST], features[f, CHILD] << id_bits
+        for n in range(features[f, SIZE]):
+            key[first + n] = (number_at(address, n) & mask) | child
 
 
 @compiled

@@ -15,7 +15,7 @@ from aisle.sparse.recis import fused_kernels
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
 from aisle.sparse.recis.id_map import NO_TIMES, Distinct, Found, IdMap
-from aisle.sparse.recis.layout import Kind
+from aisle.sparse.recis.layout import ID_BITS, Kind
 from aisle.sparse.recis.map_kernels import EMPTY
 from aisle.sparse.recis.memory import Recycled
 from aisle.sparse.recis.rows import Rows
@@ -74,13 +74,13 @@ class Table:
     def look_up_and_pool(self, batch: Batch, step: int, out: Array) -> Found:
         """``look_up`` and ``pool`` of a batch in one pass."""
         if self.rows.is_bf16:
-            found = self.look_up(batch.key, batch.num_admitted, NO_TIMES, step)
+            found = self.look_up(batch.keys(), batch.num_admitted, NO_TIMES, step)
             self.pool(batch, found.index, self.source(found), out)
             return found
         self.rows.make_room(self.ids.num_rows + len(batch.key))
         written, rows = self.ids.room_for(len(batch.key)), self.rows
         fused_kernels.look_up(
-            batch.features, batch.splits, batch.weight, batch.key, batch.num_admitted, NO_TIMES, *written,
+            batch.features, batch.splits, batch.weight, ID_BITS, batch.key, batch.num_admitted, NO_TIMES, *written,
             *rows.arrays, *rows.slots, *self._first_values, *_flat(out),
         )  # fmt: skip
         found, _, _ = self.ids.found(written)
