@@ -12,7 +12,7 @@ from aisle.sparse.recis import Recis, map_kernels
 from aisle.sparse.recis.device_engine import DeviceTables
 from aisle.sparse.recis.device_map import DeviceMap, mixed
 from aisle.sparse.recis.layout import coalesced
-from aisle.sparse.recis.lookup import slice_of
+from aisle.sparse.recis.spread import slice_of
 
 EMBEDDINGS = {
     "item": {"dim": 6, "keep_steps": 3},

@@ -20,8 +20,8 @@ from aisle.sparse.recis.map_kernels import mixed
 
 COLUMN, ADDRESS, FIRST, SIZE, CHILD, KIND, TILE_LEN, LEARNS, SPLITS, WEIGHT, FIELDS = range(11)
 """Columns of ``features`` int64[F, FIELDS]: where its vector goes in a sample's output; the address of its ids, where they
-begin among the P, and their number; its logical table; how vectors are combined; ``tile_len``; whether it learns; where its row boundaries begin in
-``splits`` and its factors in ``weight`` (-1: one id a sample; no factors)."""
+begin among the P, and their number; its logical table; how vectors are combined; ``tile_len``; whether it learns; where its
+row boundaries begin in ``splits`` and its factors in ``weight`` (-1: one id a sample; no factors)."""
 SUM, MEAN, TILE = range(3)
 GOLDEN = 0x9E3779B97F4A7C15
 AHEAD = 16
@@ -216,9 +216,11 @@ def _reduce_ragged(
 
 @compiled
 def add_rows(index: Any, source: Any, dim: Any, value: Any) -> None:
-    """value[index[n]] += source[n], both float32[... * D]: gradients that arrived more than once, merged by row."""
+    """value[index[n]] += source[n], both float32[... * D]: gradients that arrived more than once, merged by row; index -1 is
+    left out."""
     for n in range(len(index)):
-        add_row(np.float32(1), source, n * dim, value, np.int64(index[n]) * dim, dim)
+        if index[n] >= 0:
+            add_row(np.float32(1), source, n * dim, value, np.int64(index[n]) * dim, dim)
 
 
 @compiled

@@ -29,9 +29,10 @@ class Table:
 
     kind        what its features have in common
     optimiser   Adam, Adagrad or Sgd
+    admits_all  none of its features only reads
     """
 
-    def __init__(self, kind: Kind, optimiser: Any, *, seed: int, block_rows: int) -> None:
+    def __init__(self, kind: Kind, optimiser: Any, *, seed: int, block_rows: int, admits_all: bool = True) -> None:
         self.kind, self.optimiser, self.seed = kind, optimiser, seed
         slots = optimiser.slots(kind.dim)
         if kind.keep_steps or kind.max_rows:
@@ -40,6 +41,7 @@ class Table:
         self.rows = Rows(kind.dim, kind.dtype == "bfloat16", slots, block_rows)
         self._pending: list[tuple[Array, Array]] = []
         self.distinct = Distinct()
+        self.admits_all = admits_all
         self._sums = Recycled()
 
     def make_ready(self, num_ids: int) -> None:
@@ -51,7 +53,8 @@ class Table:
 
     def emptied(self) -> Table:
         """A new table of the same kind."""
-        return Table(self.kind, self.optimiser, seed=self.seed, block_rows=self.rows.block_rows)
+        settings = {"seed": self.seed, "block_rows": self.rows.block_rows, "admits_all": self.admits_all}
+        return Table(self.kind, self.optimiser, **settings)
 
     def __len__(self) -> int:
         """Ids with a row."""
