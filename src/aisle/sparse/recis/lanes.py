@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 LANES = 8
@@ -43,10 +44,18 @@ def compiled(function: F) -> F:
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+    """The address of array[place]."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
 
 
+def _numbers(kind: Any) -> None:
+    """Other numbers would be read as float32, bit by bit.  Raises TypingError when the loop is compiled."""
+    if kind.dtype != types.float32:
+        raise TypingError(f"a loop over lanes was given an array of {kind.dtype}; it takes float32")
+
+
 def _load(context: Any, builder: Any, kind: Any, array: Any, place: Any, lanes: int = LANES) -> Any:
+    _numbers(kind)
     vector = ir.VectorType(FLOAT, lanes)
     pointer = builder.bitcast(_pointer(context, builder, kind, array, place), ir.PointerType(vector))
     value = builder.load(pointer)
@@ -55,6 +64,7 @@ def _load(context: Any, builder: Any, kind: Any, array: Any, place: Any, lanes: 
 
 
 def _store(context: Any, builder: Any, value: Any, kind: Any, array: Any, place: Any) -> None:
+    _numbers(kind)
     pointer = builder.bitcast(_pointer(context, builder, kind, array, place), ir.PointerType(value.type))
     builder.store(value, pointer).align = 4
 

@@ -22,8 +22,8 @@ BatchOf = Callable[[int], Batch]
 
 
 class Lookup(Protocol):
-    """``forward`` fills all columns of ``out`` and returns what ``backward`` needs.  ``backward`` returns what is to be called before
-    the tables' gradients are read: gradients may still be on their way."""
+    """``forward`` fills all columns of ``out`` and returns what ``backward`` needs.  ``backward`` returns what is to be called
+    before the tables' gradients are read: gradients may still be on their way."""
 
     group: Any
     rank: int
@@ -83,5 +83,6 @@ def averaged(value: Array, met: Array) -> Array:
     """Gradients divided by their occurrences, where these were counted."""
     if not len(met):
         return value
-    out: Array = (value.reshape(len(met), -1) / np.maximum(met, 1)[:, None]).reshape(-1)
+    times = np.maximum(met, 1).astype(np.float32)  # numpy divides float32 by int32 in float64
+    out: Array = (value.reshape(len(met), -1) / times[:, None]).reshape(-1)
     return out

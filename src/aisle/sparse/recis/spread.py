@@ -120,7 +120,7 @@ class Spread:
                     has = index >= 0
                     met = np.ascontiguousarray(value_R[has, dim]).view(np.int32)
                     count = np.bincount(index[has], met, len(rows))
-                table.pend(rows, averaged(total, count).astype(np.float32, copy=False))
+                table.pend(rows, averaged(total, count))
 
         return arrive
 
