@@ -17,6 +17,11 @@ def python_of(peer: str) -> str | None:
     return named if Path(named).is_file() else None
 
 
+def _environment() -> dict[str, str]:
+    """This one, but every library waits for its threads in its own way."""
+    return {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+
+
 class Arm:
     """A running process."""
 
@@ -24,7 +29,7 @@ class Arm:
         counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
         self._process = subprocess.Popen(
             [python, "-W", "ignore", str(script), *args, str(threads)],
-            env=os.environ | counts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=_environment() | counts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._answer()
 

@@ -55,7 +55,6 @@ def main() -> None:
     for group in args.group:
         names = [n for n in GROUPS[group] if n != "fbgemm" or python_of("fbgemm")]
         for threads in args.threads:
-            # The bound is one thread's: its arms move bytes as one core can.
             for name, speed in measured(names, threads, args.rounds).items():
                 value, low, high = float(np.median(speed)), min(speed), max(speed)
                 plan = f"{name}-{threads}"
