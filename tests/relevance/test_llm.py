@@ -14,9 +14,10 @@ from aisle.core.requests import Requests
 from aisle.nn.backbones.backbone import Sampling
 from aisle.nn.backbones.tiny import Tiny, qwen3_weights
 from aisle.nn.backbones.words import Words
-from aisle.relevance._judging import BAD, GOOD, MID, JudgeStage, in_words, tiers
+from aisle.relevance._judging import JudgeStage, in_words
 from aisle.relevance._llm import Llm, LlmMethod, threads
 from aisle.relevance._pairs import training_pairs
+from aisle.relevance._serving import BAD, GOOD, MID, tiers
 from aisle.testing.case import _env_over, planted
 
 SETTINGS = LlmMethod.tiny_settings()
@@ -161,7 +162,7 @@ class TestServing:
 
     def test_time_that_is_up_leaves_the_rest_unjudged(self, llm, env, monkeypatch):
         ticks = iter(np.arange(100) * 0.01)
-        monkeypatch.setattr("aisle.relevance._judging.monotonic", lambda: next(ticks))
+        monkeypatch.setattr("aisle.relevance._serving.monotonic", lambda: next(ticks))
         found = self.stage(llm, env, chunk=1, budget_ms=45).score(Requests.make(["red ball"]), self.lists())
         assert np.flatnonzero(found["tier"] >= 0).tolist() == [3, 4]
 

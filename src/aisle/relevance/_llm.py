@@ -1,7 +1,7 @@
 """A language model that judges: backbone, words, prompts and grammar as one thing, made from settings, saved without pickle.
 
 What LREF, TaoSR1 and every later judge share.  ``LlmMethod`` holds the settings, ``Llm`` turns pairs into token lists, reads
-chances of grades by prefill alone, and understands what the model writes.  How it serves is ``_judging.py``.
+chances of grades by prefill alone, and understands what the model writes.  How it serves is ``_serving.py`` and ``_judging.py``.
 
 Legend: N pairs, C grades from worst to best, T tokens.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 from aisle.core.env import Env
 from aisle.core.errors import StateError
 from aisle.core.lists import Array
-from aisle.core.method import Method, Settings, State
+from aisle.core.method import Settings, State
 from aisle.core.shop import Items
 from aisle.nn.backbones.backbone import Answers, Backbone
 from aisle.nn.backbones.hf import Hf, HfShape, Lora, hf_words, spelled
@@ -32,6 +32,7 @@ from aisle.relevance._grammar import Form, Grammar, Order, Parsed
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._prompts import ITEM, MARKS, QUERY, Prompts, item_texts
 from aisle.relevance._scale import Scale
+from aisle.relevance._serving import Reader, ServedMethod
 from aisle.training.settings import TrainSettings
 
 TINY = "tiny"
@@ -61,8 +62,9 @@ class Pretrained(Settings):
     download: bool = False
 
 
-class LlmMethod(Method):
-    """
+class LlmMethod(ServedMethod):
+    """Beside how it serves (``_serving.py``):
+
     backbone    ``tiny``: a small decoder trained from scratch on the shop's words; or a folder or hub name of any causal
                 language model of ``transformers``
     shape       of ``tiny``
@@ -73,9 +75,6 @@ class LlmMethod(Method):
     batch       examples a step
     train       the loop's settings
     threads     processor threads of a fit; serving uses the process's own
-    top         candidates of a request that are judged, those that a retriever ranked best
-    budget_ms   time for them, per batch of requests; the request's own deadline holds as well
-    chunk       items judged between two looks at the clock
     """
 
     backbone: str = TINY
@@ -88,13 +87,6 @@ class LlmMethod(Method):
     batch: int = Field(64, ge=1)
     train: TrainSettings = TrainSettings(epochs=3, lr=1e-3, warmup=0.05, weight_decay=0.01, precision="auto")
     threads: int = Field(2, ge=1)
-    top: int = Field(50, ge=1)
-    budget_ms: float = Field(200.0, gt=0)
-    chunk: int = Field(16, ge=1)
-
-    @property
-    def writes(self) -> frozenset[str]:
-        return frozenset({"relevance", "tier"})
 
     @property
     def is_tiny(self) -> bool:
@@ -115,7 +107,7 @@ class LlmMethod(Method):
 
 
 @dataclass(frozen=True, eq=False)
-class Llm:
+class Llm(Reader):
     """
     backbone  the model
     words     its vocabulary; every mark of prompts and grammar is one token
@@ -194,29 +186,10 @@ class Llm:
 
     # -- chances by prefill --------------------------------------------------------------------------------------------
 
-    def chances(
-        self, queries: Sequence[str], rows: Sequence[Array], items: Items, *, chunk: int = 16, cue: str = ""
-    ) -> Array:
-        """float32[N, C]: the chances of the grades as the answer's first token, for the rows of each query in turn.
-
-        Nothing is generated.  ``chunk``: items a pass through the model.
-        """
-        flat = np.concatenate([np.zeros(0, np.int32), *rows])
-        query_N = np.repeat(np.arange(len(queries)), [len(r) for r in rows])
-        heads, tails = self.heads(queries), self.tails(items, flat, cue=cue)
-        out = np.zeros((len(flat), len(self.scale)), np.float32)
-        # Items of like length go together, so that little is filled up; a query's items stay side by side.
-        length_N = np.array([len(t) for t in tails], np.int64)
-        order = np.lexsort((length_N, query_N)) if self._shares(heads) else np.argsort(length_N, kind="stable")
-        for start in range(0, len(order), chunk):
-            part = order[start : start + chunk]
-            out[part] = self.chances_of([heads[q] for q in query_N[part]], [tails[n] for n in part])
-        return out
-
     def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
         """float32[N, C] of one pass: tokens of each pair's head and tail.  Pairs of one query side by side share its prefix
         where that is long enough to matter."""
-        if self._shares(heads):
+        if self.keeps_together(heads):
             starts = [0, *(n for n in range(1, len(heads)) if heads[n] is not heads[n - 1]), len(heads)]
             prefixes = [heads[start] for start in starts[:-1]]
             suffixes = [list(tails[start:stop]) for start, stop in pairwise(starts)]
@@ -227,8 +200,7 @@ class Llm:
             chance_NC = self.backbone.label_probabilities(prefixes, suffixes, self.label_ids)
         return chance_NC.float().cpu().numpy()
 
-    @staticmethod
-    def _shares(heads: Sequence[Array]) -> bool:
+    def keeps_together(self, heads: Sequence[Array]) -> bool:
         return bool(heads) and min(map(len, heads)) >= SHARED_TOKENS
 
     # -- state ---------------------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def _start(model: Any, new_tokens: Mapping[int, Array]) -> None:
                     weight[token] = weight[torch.from_numpy(parts).to(weight.device)].float().mean(0).to(weight.dtype)
 
 
-def _with_adapters(model: Any, lora: Lora, new_tokens: Sequence[int]) -> Any:
+def _with_adapters(model: Any, lora: Lora, new_tokens: Sequence[int] = ()) -> Any:
     peft = _library("peft")
     tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     learned = {"embed_tokens": list(new_tokens)} | ({} if tied else {"lm_head": list(new_tokens)})
