@@ -54,9 +54,10 @@ class JudgeStage(ServingStage):
         return State(own.tensors, {**own.values, **values})
 
     @classmethod
-    def restored(cls, method: LlmMethod, state: State, env: Env) -> JudgeStage:
+    def restored(cls, method: LlmMethod, state: State, env: Env, kind: type[Llm] = Llm) -> JudgeStage:
+        """``kind``: how the judge gives its grade; see ``Llm``."""
         values = state.values
-        llm = Llm.restored(method, state, env)
+        llm = kind.restored(method, state, env)
         return cls(
             method, env, llm, float(values["threshold"]), explain_cue=values["explain_cue"], report=values["report"]
         )
