@@ -22,6 +22,7 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.core.shop import Items
+from aisle.relevance._pairs import Pairs
 from aisle.relevance._scale import Scale
 from aisle.relevance._tiers import cumulative_grade
 
@@ -83,6 +84,15 @@ class Reader(ABC):
         for start in range(0, len(order), chunk):
             part = order[start : start + chunk]
             out[part] = self.chances_of([heads[q] for q in query_N[part]], [tails[n] for n in part])
+        return out
+
+    def chances_of_pairs(self, pairs: Pairs, items: Items) -> Array:
+        """float32[N, C] of the pairs in their order."""
+        out = np.zeros((len(pairs), len(self.scale)), np.float32)
+        groups = pairs.by_query()
+        if groups:
+            flat = np.concatenate([places for _, places in groups])
+            out[flat] = self.chances([query for query, _ in groups], [pairs.row[places] for _, places in groups], items)
         return out
 
 
