@@ -30,7 +30,7 @@ from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
 from aisle.relevance._grammar import Form, Grammar, Order, Parsed
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._prompts import ITEM, MARKS, QUERY, Prompts, item_texts
+from aisle.relevance._prompts import ITEM, MARKS, QUERY, Prompts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod
 from aisle.training.settings import TrainSettings
@@ -137,7 +137,7 @@ class Llm(Reader):
         rows = np.arange(items.num_rows, dtype=np.int32)
         if len(rows) > MAX_VOCABULARY_TEXTS:
             rows = np.random.default_rng(env.seed).choice(rows, MAX_VOCABULARY_TEXTS, replace=False)
-        known = [*queries, *item_texts(items, rows), *texts]
+        known = [*queries, *prompts.items(items, rows), *texts]
         words = Words.learn(known, size=method.vocabulary, marks=marks, kind=method.words)
         model = Tiny(method.shape, len(words), words.end_id, env.seed)
         return cls(model.to(env.device), words, prompts, grammar)
@@ -163,7 +163,8 @@ class Llm(Reader):
         the prompt, where a model knows several tasks."""
         before = judged or [""] * len(rows)
         texts = [
-            self.prompts.tail(text, label) + cue for text, label in zip(item_texts(items, rows), before, strict=True)
+            self.prompts.tail(text, label) + cue
+            for text, label in zip(self.prompts.items(items, rows), before, strict=True)
         ]
         return self.words.encode(texts)
 
