@@ -85,7 +85,7 @@ class LlmMethod(ServedMethod):
     order: Order = "label_first"
     form: Form = "short"
     batch: int = Field(64, ge=1)
-    train: TrainSettings = TrainSettings(epochs=3, lr=1e-3, warmup=0.05, weight_decay=0.01, precision="auto")
+    train: TrainSettings = TrainSettings(epochs=3, lr=1e-3, warmup=0.05, weight_decay=0.01)
     threads: int = Field(2, ge=1)
 
     @property

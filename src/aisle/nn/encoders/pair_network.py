@@ -24,8 +24,8 @@ class PairNetwork(nn.Module):
         self.out = nn.Linear(width, 1 if self.is_ordinal else num_grades)
         if self.is_ordinal:
             # Cut c is the first one plus c - 1 gaps, so cuts can never change places.
-            self.first = nn.Parameter(torch.tensor(-1.0))
-            self.gap = nn.Parameter(torch.zeros(num_grades - 2))
+            self.first = nn.Parameter(torch.tensor(-2.0))
+            self.gap = nn.Parameter(torch.full((num_grades - 2,), 2.0))
 
     def forward(self, token_BT: Tensor, type_BT: Tensor, is_token_BT: Tensor) -> Tensor:
         first_BD = self.bert(token_BT, type_BT, is_token_BT)[:, 0]

@@ -59,7 +59,7 @@ class Explaining(Settings):
 
     tasks: tuple[Task, ...] = ("ee", "ra", "dr")
     together: bool = True
-    train: TrainSettings = TrainSettings(epochs=2, lr=5e-4, warmup=0.05, weight_decay=0.01, precision="auto")
+    train: TrainSettings = TrainSettings(epochs=2, lr=5e-4, warmup=0.05, weight_decay=0.01)
 
 
 class Debiasing(Settings):
@@ -80,7 +80,7 @@ class Debiasing(Settings):
     nll: float = Field(0.65, ge=0)
     most: int = Field(8000, ge=1)
     batch: int = Field(32, ge=1)
-    train: TrainSettings = TrainSettings(epochs=2, lr=1e-4, warmup=0.2, weight_decay=0.0, precision="auto")
+    train: TrainSettings = TrainSettings(epochs=2, lr=1e-4, warmup=0.2, weight_decay=0.0)
 
 
 class Lref(LlmMethod):
