@@ -130,8 +130,9 @@ def at_random(pairs: Pairs, share: float, seed: int) -> Pairs:
 
 
 def evenly_by_traffic(pairs: Pairs, traffic_E: Array, share: float, seed: int) -> Pairs:
-    """CI's sample: as many pairs of head as of middle and of tail queries; the three have a third of the traffic each."""
-    third_N = thirds(traffic_E[np.unique(pairs.query)])[np.searchsorted(np.unique(pairs.query), pairs.query)]
+    """CI's sample: as many pairs of head as of middle and of tail queries (fewer of a part that has not so many)."""
+    used = np.unique(pairs.query)
+    third_N = thirds(traffic_E[used])[np.searchsorted(used, pairs.query)]
     random = np.random.default_rng((seed, 0xC1))
     each = max(1, round(share * len(pairs) / 3))
     parts = [random.permutation(np.flatnonzero(third_N == third))[:each] for third in range(3)]
@@ -139,19 +140,12 @@ def evenly_by_traffic(pairs: Pairs, traffic_E: Array, share: float, seed: int) -
 
 
 def thirds(traffic_E: Array) -> Array:
-    """int64[E]: 0 for the most asked queries that have a third of the traffic together, 1 for the next, 2 for the rest.
+    """int64[E]: 0 for the third of the queries that is asked most, 1 for the next, 2 for the long tail.
 
-    Each third has a query where there are three or more; without any traffic the thirds are of equal size.
+    Thirds of the queries, not of the traffic: annotated pairs follow traffic, so thirds of that would be the same sample again.
     """
-    order = np.argsort(-traffic_E, kind="stable")
-    weight = traffic_E[order] if traffic_E.sum() > 0 else np.ones(len(order))
-    third = np.minimum((3 * (weight.cumsum() - weight) / weight.sum()).astype(np.int64), 2)
-    third = np.maximum.accumulate(third)
-    if len(order) >= 3:
-        third[-1] = 2
-        third[-2] = max(third[-2], 1)
-    out = np.empty(len(order), np.int64)
-    out[order] = third
+    out = np.empty(len(traffic_E), np.int64)
+    out[np.argsort(-traffic_E, kind="stable")] = 3 * np.arange(len(traffic_E)) // max(len(traffic_E), 1)
     return out
 
 

@@ -85,7 +85,7 @@ class Tasks:
         answers = self.llm.answers_of([self._joined(text, r.label) for text, r in zip(texts, kept, strict=True)])
         prompts = self.llm.prompts_of(
             part, self.items, cue=f" {EXPLAIN}",
-            rules=[self.rules.find(query, 1) for query in part.queries] if task == "ra" else (),
+            rules=[self.rule_of(query) for query in part.queries] if task == "ra" else (),
             judged=[self.llm.grammar.labels[w] for w in wrong] if task == "dr" else (),
         )  # fmt: skip
         return Lesson(Examples(prompts, answers), places, wrong if task == "dr" else None)
@@ -98,6 +98,10 @@ class Tasks:
             for place, rationale in zip(places.tolist(), written, strict=True):
                 out[place] = rationale
         return out
+
+    def rule_of(self, query: str) -> list[str]:
+        """The rule that a query calls for; the first one where it calls for none."""
+        return self.rules.find(query, 1) or list(self.rules.rules[:1])
 
     # -- what is written -----------------------------------------------------------------------------------------------
 
