@@ -20,8 +20,8 @@ from aisle.relevance._scale import scale_of
 from aisle.simulate.judgments.annotator import annotate
 from aisle.simulate.world import World
 
-NUM_ITEMS, NUM_QUERIES, PAIRS_A_QUERY = 4000, 3650, 14
-TEST_QUERIES, VALIDATION_QUERIES = 400, 250
+NUM_ITEMS, NUM_QUERIES, PAIRS_A_QUERY = 4000, 3400, 14
+TEST_QUERIES, VALIDATION_QUERIES = 300, 180
 
 
 @dataclass(frozen=True, eq=False)

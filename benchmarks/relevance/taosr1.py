@@ -10,7 +10,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
 
     sft         fine-tuning: order, pairs, step noise of the teacher
     weighted    the same with class weights
-    dpo         sft, then DPO on 2,500 queries' pairs of the pool
+    dpo         sft, then DPO on pairs from a third of the pool
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
@@ -57,16 +57,16 @@ from aisle.training.settings import TrainSettings
 from aisle.training.supervised import Examples
 
 ORDERS = ("label_only", "reason_first", "label_first")
-STEPS = {1000: 300, 3000: 450, 12000: 700, 40000: 1250}
-"""Pairs of fine-tuning -> optimiser steps of 64."""
+STEPS = {1000: 300, 3000: 500, 12000: 900, 40000: 1800}
+"""Pairs of fine-tuning -> optimiser steps of 32."""
 NOISE = ("0", "0.15", "0.3")
 BASES = ("label_first/12000/0.15", "reason_first/12000/0.15", "label_first/3000/0.15", "reason_first/3000/0.15")
-SHAPE = TinyShape(width=64, layers=3, heads=4, key_heads=2, head_dim=16, hidden=192)
-POOL = 20_000
+SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
+POOL = 12_000
 """Pairs whose labels the later stages may use."""
-DPO_POOL = 6_000
+DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
-RL_STEPS = 300
+RL_STEPS = 200
 
 
 def arms() -> list[str]:
@@ -103,15 +103,16 @@ class Bench:
         pool = of_size(others, POOL, self.seed + 1)[0] if len(others) > POOL else others
         steps = STEPS[int(size)]
         method = TaoSr1(
-            order=order, shape=SHAPE, vocabulary=3000, class_weighted=kind == "weighted",
+            order=order, shape=SHAPE, vocabulary=3000, batch=32, class_weighted=kind == "weighted",
             rationales=Rationales(step_noise=float(noise)),
             train=TrainSettings(
-                epochs=100, max_steps=steps, evaluate_every=max(steps // 8, 1), lr=2e-3, warmup=0.05, weight_decay=0.01,
+                epochs=100, max_steps=steps, evaluate_every=max(steps // 5, 1), lr=4e-3, warmup=0.05, weight_decay=0.01,
                 **BY_MACRO_F1,
             ),
-            correction=Correction(train=TrainSettings(epochs=2, lr=2e-4, evaluate_every=50, **BY_MACRO_F1)),
+            correction=Correction(train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1)),
             reinforcement=Reinforcement(
                 steps=RL_STEPS, group=GROUP, balanced="balanced" in rest, reward="gated" if "gated" in rest else "outcome",
+                train=TrainSettings(lr=5e-4, weight_decay=0.0, schedule="constant", evaluate_every=40, **BY_MACRO_F1),
             ),
         )  # fmt: skip
         llm = judge_of(method.order).made(method, data.train.scale, data.items, data.train.queries, env)
@@ -201,7 +202,7 @@ def labelled(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
     if arm.endswith("balanced"):
         pool = pool.take(balanced(pool, int(pool.counts().min()), course.stages.env.seed))
     examples = examples_of(course.llm, pool, course.items, [None] * len(pool))
-    settings = course.method.train.model_copy(update={"epochs": 1, "max_steps": 0, "lr": 5e-4, "evaluate_every": 40})
+    settings = course.method.train.model_copy(update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75})
     trained = course.learn("more", examples, settings, folder)
     return {"pool": pool.counts().tolist(), "curve": curve(trained)}
 
@@ -213,7 +214,7 @@ def best_of_group(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
     for number, places in enumerate(parts):
         prompts, answers = right_answers(course, course.pool.take(places), number)
         settings = course.method.train.model_copy(
-            update={"epochs": 1, "max_steps": 0, "lr": 5e-4, "evaluate_every": 40}
+            update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75}
         )
         trained = course.learn(f"round {number}", Examples(prompts, answers), settings, folder / str(number))
         curves.append(curve(trained))

@@ -186,7 +186,7 @@ class TestPrompts:
 
     def test_a_plain_prompt_says_every_word_once(self, items):
         assert Prompts(SCALE, ("1", "2", "3", "4")).items(items, np.array([0, 5])) == [
-            "leather hiking boot shoes boots alpo material <price:> 90", "hiking boot shoes boots basso <price:> 26"
+            "leather hiking boot boots alpo <price:> 90", "hiking boot boots basso <price:> 26"
         ]  # fmt: skip
         assert Prompts(SCALE, ("1", "2", "3", "4"), "instructed").items(items, np.array([0])) == item_texts(
             items, np.array([0])

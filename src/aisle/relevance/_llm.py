@@ -78,7 +78,7 @@ class LlmMethod(ServedMethod):
     """
 
     backbone: str = TINY
-    shape: TinyShape = TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256)
+    shape: TinyShape = TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True)
     pretrained: Pretrained = Pretrained()
     vocabulary: int = Field(3000, ge=64)
     words: Literal["words", "pieces"] = "words"

@@ -74,14 +74,21 @@ def item_texts(items: Items, rows: Array) -> list[str]:
 
 
 def brief_texts(items: Items, rows: Array) -> list[str]:
-    """Each item in as few words: those of title, category, brand and attributes, once each, and the price to two digits."""
+    """Each item in as few words: those of title, kind, brand and values, once each, and the price to two digits."""
     row_N = np.asarray(rows, np.int32)
-    titles, categories, brands = (items.text(name, row_N) for name in ("title", "category", "brand"))
-    attributes = items.text("attributes", row_N)
+    titles, brands, attributes = (items.text(name, row_N) for name in ("title", "brand", "attributes"))
+    code, labels = items.codes("category")
+    names = {word for name in items.facet_fields() for word in _words(name)}
     cents = items.number("price_cents", row_N)
     out = []
-    for title, category, brand, cost, rest in zip(titles, categories, brands, cents, attributes, strict=True):
-        words = _WORD.findall(f"{title[:MAX_TITLE]} {category} {brand} {rest[:MAX_ATTRIBUTES]}".lower())
-        once = " ".join(dict.fromkeys(words))
+    for row, title, brand, cost, rest in zip(row_N.tolist(), titles, brands, cents, attributes, strict=True):
+        paths = [labels[c] for c in code[row]]
+        kind = max(paths, key=len).rpartition(" > ")[2] if paths else ""
+        values = [word for word in _words(rest[:MAX_ATTRIBUTES]) if word not in names]
+        once = " ".join(dict.fromkeys([*_words(f"{title[:MAX_TITLE]} {kind} {brand}"), *values]))
         out.append(once if np.isnan(cost) else f"{once} {PRICE} {float(f'{cost / 100:.2g}'):g}")
     return out
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
