@@ -12,6 +12,7 @@ from aisle.core.errors import StateError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.nn.backbones.backbone import Sampling
+from aisle.nn.backbones.hf import Hf, HfShape, hf_words
 from aisle.nn.backbones.tiny import Tiny, qwen3_weights
 from aisle.nn.backbones.words import Words
 from aisle.relevance._judging import JudgeStage, in_words
@@ -139,6 +140,23 @@ class TestPretrained:
         assert np.array_equal(made.chances(["lamp"], rows, shop.items), again.chances(["lamp"], rows, shop.items))
         prompts = made.prompts_of(pairs.take(np.arange(2)), shop.items)
         assert len(made.read(made.backbone.sample(prompts, 2, Sampling(max_new=3)))) == 4
+
+    def test_adapters_taken_into_the_weights_answer_alike(self, folder, shop, env, tmp_path):
+        pairs, _ = training_pairs(shop)
+        method = LlmMethod(**SETTINGS | {"backbone": str(folder), "pretrained": {"dtype": "float32"}})
+        made = Llm.made(method, pairs.scale, shop.items, pairs.queries, env)
+        with torch.no_grad():
+            for parameter in made.backbone.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+        made.backbone.save_merged(tmp_path / "merged", made.words)
+        shape = HfShape(name=str(tmp_path / "merged"), dtype="float32")
+        again = Llm(
+            Hf.load(shape, end_id=made.words.end_id), hf_words(shape, made.words.marks), made.prompts, made.grammar
+        )
+        rows = [np.arange(4, dtype=np.int32)]
+        before, after = (llm.chances(["lamp"], rows, shop.items) for llm in (made, again))
+        assert np.abs(before - after).max() < 1e-4
 
     def test_a_model_that_is_not_here_is_named(self, shop, env):
         pairs, _ = training_pairs(shop)

@@ -8,10 +8,12 @@ Legend: B rows, T tokens, Q prompts, G answers a prompt, S = Q G answers, P prom
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -116,6 +118,18 @@ class Hf(Backbone):
 
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "end_id": self.end_id}
+
+    def save_merged(self, folder: Path, words: Words) -> None:
+        """The model as it answers now, adapters taken into its weights, with its vocabulary: a folder for any engine that reads
+        such models."""
+        model = copy.deepcopy(self.model)
+        if self.shape.lora is not None:
+            model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(words.to_json(), encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "PreTrainedTokenizerFast"}', encoding="utf-8"
+        )
 
     def learned(self) -> dict[str, Tensor]:
         if self.shape.lora is None:

@@ -167,7 +167,9 @@ class Tiny(Backbone):
         cache = Cache(kept, place_P < length_Q[:, None], group, max_new)
         decoding = TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group))
         if self.repeated is not None:
-            decoding.seen_SV = self._vocabulary_seen(token_QP.to(self.device), cache.seen_QP).repeat_interleave(group, 0)
+            decoding.seen_SV = self._vocabulary_seen(token_QP.to(self.device), cache.seen_QP).repeat_interleave(
+                group, 0
+            )
         return decoding
 
     def _vocabulary_seen(self, token_QP: Tensor, is_token_QP: Tensor) -> Tensor:

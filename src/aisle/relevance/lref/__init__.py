@@ -277,8 +277,16 @@ class Course:
         group = self.stages.workers
         examples = joined([lesson.examples for lesson in lessons])
         size = max(min(self.method.batch, len(examples)), group.size)
+        # Rows of about two examples: in longer ones attention mostly looks at what it may not see.
+        row_tokens = 2 * max(len(p) + len(a) for p, a in zip(examples.prompts, examples.answers, strict=True))
         batches = example_batches(
-            examples, size, seed=self.env.seed, device=self.env.device, rank=group.rank, of=group.size
+            examples,
+            size,
+            row_tokens=row_tokens,
+            seed=self.env.seed,
+            device=self.env.device,
+            rank=group.rank,
+            of=group.size,
         )
         self.stages.train(name, self.llm.backbone, batches, supervised_loss, settings, folder)
 

@@ -34,18 +34,18 @@ class Exposed:
     """
     train, validation  pairs with the annotator's grades; training pairs by exposure
     test               pairs with the true grades
-    true_N             true labels of the training pairs: for measuring what a selection keeps
-    is_hard_N, tail_N  bool: of each training pair, whether its query is of a hard kind, and among the least asked half
+    true               true labels of the training pairs: for measuring what a selection keeps
+    is_hard, tail      bool: of each training pair, whether its query is of a hard kind, and among the least asked half
     """
 
     items: ItemTable
     train: Pairs
     validation: Pairs
     test: Pairs
-    true_N: Array
-    is_hard_N: Array
-    tail_N: Array
-    traffic_E: Array
+    true: Array
+    is_hard: Array
+    tail: Array
+    traffic: Array
     version: str
 
     def view(self) -> View:
@@ -81,9 +81,7 @@ def exposed(seed: int = 0, num_pairs: int = 20_000, noise: float = 1.0) -> Expos
     is_hard_E = np.array([q.kind in HARD for q in asked])
     tail_E = share_E < np.median(share_E[part_E == 0])
     at = query_N[pick[0]]
-    return Exposed(
-        items, train, validation, test, true_N[pick[0]], is_hard_E[at], tail_E[at], share_E, world.version
-    )
+    return Exposed(items, train, validation, test, true_N[pick[0]], is_hard_E[at], tail_E[at], share_E, world.version)
 
 
 def judged(pairs: Pairs) -> Judgments:
