@@ -2,13 +2,15 @@
 
     python benchmarks/relevance/taosr1.py --out FOLDER --arms 'sft/*' --seeds 0 1     # run arms; what is in FOLDER stays
     python benchmarks/relevance/taosr1.py --out FOLDER --list                         # the names of all arms
-    python benchmarks/relevance/taosr1.py --out FOLDER --rows                         # the record: rows of JSON
-    python benchmarks/relevance/taosr1.py --out FOLDER --plot docs/images             # learning curves
+    python benchmarks/relevance/taosr1.py --out FOLDER --record                       # run the record's arms, print its rows
+    python benchmarks/relevance/taosr1.py --out FOLDER --rows                         # the rows of whatever was run
+    python benchmarks/relevance/taosr1.py --out FOLDER --plot docs/images             # learning curves of it
 
 An arm is a name such as ``grpo/label_first/12000/0.15/balanced/outcome``; each run adds a line to FOLDER/runs.jsonl and keeps
 its weights there, from which later arms start.  A run that was killed goes on from its last checkpoint.
 
     sft         fine-tuning: order, pairs, step noise of the teacher
+    long        the same with three times the steps
     weighted    the same with class weights
     dpo         sft, then DPO on pairs from a third of the pool
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
@@ -39,17 +41,20 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
+from taosr1_rows import differences, figures, plotted, printed
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.nn.backbones.tiny import TinyShape
+from aisle.relevance._grammar import RuleTable
+from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, balanced
 from aisle.relevance._stages import Stages
-from aisle.relevance._tiers import fit_threshold
+from aisle.relevance._tiers import cumulative_grade, fit_threshold
 from aisle.relevance._writers import Rationales
 from aisle.relevance.taosr1 import TaoSr1
 from aisle.relevance.taosr1.course import Course, curve
-from aisle.relevance.taosr1.measured import measured, said_of_pairs
+from aisle.relevance.taosr1.measured import hallucination_rate, measured, said_of_pairs
 from aisle.relevance.taosr1.reading import judge_of
 from aisle.relevance.taosr1.settings import BY_MACRO_F1, Correction, Reinforcement
 from aisle.relevance.taosr1.tuned import examples_of
@@ -66,6 +71,22 @@ POOL = 12_000
 """Pairs whose labels the later stages may use."""
 DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
+LONGER = 3
+NUM_FIRST = 8
+"""Arms of the later stages that come before the long runs."""
+RECORD = (
+    *(f"sft/{order}/12000/{'0' if order == 'label_only' else '0.15'}" for order in ORDERS),
+    *(
+        f"{kind}/label_first/12000/0.15{rest}"
+        for kind, rest in (
+            ("dpo", ""),
+            ("grpo", "/balanced/outcome"),
+            ("grpo", "/balanced/gated"),
+            ("more-sft", "/natural"),
+            ("best-of-g", ""),
+        )
+    ),
+)
 RL_STEPS = 200
 
 
@@ -78,9 +99,10 @@ def arms() -> list[str]:
         plain = [f"more-sft/{base}/{pool}" for pool in ("natural", "balanced")] if base.startswith("label") else []
         later += [f"sft/{base}", f"dpo/{base}", rl[0], *plain, f"best-of-g/{base}", *rl[1:3], f"weighted/{base}"]
         later += [f"dpo+grpo/{base}/balanced/outcome", rl[3]]
+    long = [arm.replace("sft/", "long/", 1) for arm in first]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later, *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +123,7 @@ class Bench:
         data, env = self.data, Env(engine=None, seed=self.seed, device=self.device)  # type: ignore[arg-type]
         tuning, others = of_size(data.train, int(size), self.seed)
         pool = of_size(others, POOL, self.seed + 1)[0] if len(others) > POOL else others
-        steps = STEPS[int(size)]
+        steps = STEPS[int(size)] * (LONGER if kind == "long" else 1)
         method = TaoSr1(
             order=order, shape=SHAPE, vocabulary=3000, batch=32, class_weighted=kind == "weighted",
             rationales=Rationales(step_noise=float(noise)),
@@ -127,7 +149,7 @@ class Bench:
 
         kind, order, size, noise, *_ = arm.split("/")
         course = self.course(arm)
-        before = {"sft": None, "weighted": None, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
+        before = {"sft": None, "long": None, "weighted": None, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
         start = before.get(kind, f"sft/{order}/{size}/{noise}")
         if start is not None:
             if not self.weights(start).exists():
@@ -153,7 +175,35 @@ class Bench:
         with (self.out / "runs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f},",
-              f"hallucination {row['true']['hallucination']:.3f}", flush=True)  # fmt: skip
+              f"hallucination {row['true']['hallucination']:.3f}", file=sys.stderr, flush=True)  # fmt: skip
+
+    def judge(self, arm: str) -> Llm:
+        """The judge that an arm ended with."""
+        from safetensors.torch import load_file
+
+        llm = self.course(arm).llm
+        llm.backbone.load_state_dict(load_file(self.weights(arm), device=self.device))
+        llm.backbone.eval()
+        return llm
+
+    def decided(self, arm: str) -> tuple[Array, Array, Array]:
+        """Grades that an arm gives the test pairs, true grades, and queries int64[N], from its kept weights."""
+        data, path = self.data, self.weights(arm).with_suffix(".npy")
+        if not path.exists():
+            llm = self.judge(arm)
+            threshold = fit_threshold(llm.chances_of_pairs(data.validation, data.items), data.validation.label)
+            np.save(path, cumulative_grade(llm.chances_of_pairs(data.test, data.items), threshold))
+        return np.load(path), data.true, data.test.query
+
+    def contradictions(self, arm: str) -> float:
+        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to."""
+        llm = self.judge(arm)
+        said = (
+            []
+            if llm.grammar.order == "label_only"
+            else said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
+        )
+        return hallucination_rate(said, RuleTable(len(llm.scale)))
 
     def _test(self, course: Course) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
@@ -237,6 +287,7 @@ def right_answers(course: Course, pairs: Pairs, number: int) -> tuple[list[Array
 
 STAGE = {
     "sft": tuned,
+    "long": tuned,
     "weighted": tuned,
     "dpo": corrected,
     "grpo": reinforced,
@@ -252,18 +303,45 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=["*"])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--list", action="store_true")
+    for flag, words in (
+        ("--list", "names of the arms"),
+        ("--record", "the record"),
+        ("--rows", "rows of what was run"),
+    ):
+        parser.add_argument(flag, action="store_true", help=words)
+    parser.add_argument("--plot", type=Path, help="folder for the learning curves of seed 0")
     args = parser.parse_args()
-    chosen = [arm for arm in arms() if any(fnmatch(arm, pattern) for pattern in args.arms)]
+    patterns = RECORD if args.record else args.arms
+    chosen = [arm for arm in arms() if any(fnmatch(arm, pattern) for pattern in patterns)]
     if args.list:
         print("\n".join(chosen))
         return
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    for seed in args.seeds:
-        bench = Bench(args.out, seed, args.device)
+    if args.plot is not None:
+        for base in BASES[:2]:
+            plotted(list(rows(args.out)), args.plot, base)
+        return
+    if not args.rows:
+        run_all(args.out, chosen, args.seeds, args.device)
+    if args.rows or args.record:
+        runs: dict[str, set[int]] = {}
+        for arm, seed in done(args.out):
+            runs.setdefault(arm, set()).add(seed)
+        benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
+        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
+        drawn = [
+            {"metric": "hallucination:drawn", "plan": arm, "value": benches[seed].contradictions(arm), "seed": seed}
+            for arm, seeds in runs.items() for seed in sorted(seeds)[:1]
+        ]  # fmt: skip
+        printed([*figures(rows(args.out)), *drawn, *compared])
+
+
+def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:
+    for seed in seeds:
+        bench = Bench(out, seed, device)
         for arm in chosen:
-            if (arm, seed) not in done(args.out):
+            if (arm, seed) not in done(out):
                 bench.kept(arm)
 
 

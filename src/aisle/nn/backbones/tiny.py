@@ -38,7 +38,7 @@ class TinyShape(Settings):
     hidden     of the gated feed-forward
     repeats    tell each token whether it stood in its text before.  A large model finds repetitions by heads that it learned from
                much text; a small one that learns to compare two texts from few examples is given them (exact-match cues, as
-               MarkedBERT, ECIR 2021, writes into its input).  The layout is then no longer Qwen3's
+               MarkedBERT, SIGIR 2020, writes into its input).  The layout is then no longer Qwen3's
     """
 
     width: int = Field(128, ge=8)

@@ -37,7 +37,7 @@ from aisle.training.supervised import Examples, example_batches, supervised_loss
 if TYPE_CHECKING:
     from aisle.relevance.taosr1 import TaoSr1
 
-ROW_TOKENS = 192
+ROW_TOKENS = 0
 """Of packed rows, where a small model is quickest on a processor."""
 
 WATCHED = 1500

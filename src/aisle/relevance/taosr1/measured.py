@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from aisle.core.lists import Array
 from aisle.core.shop import Items
@@ -46,13 +47,14 @@ class Measured:
         return asdict(self)
 
 
-def said_of_pairs(llm: Llm, pairs: Pairs, items: Items) -> list[Parsed]:
-    """What the judge writes of each pair when it takes the likeliest token each time."""
+def said_of_pairs(llm: Llm, pairs: Pairs, items: Items, *, temperature: float = 0.0, seed: int = 0) -> list[Parsed]:
+    """What the judge writes of each pair: the likeliest token each time, or drawn at a temperature above 0."""
     prompts = llm.prompts_of(pairs, items)
-    sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=0.0)
+    sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=temperature)
+    generator = torch.Generator(llm.backbone.device).manual_seed(seed)
     out: list[Parsed] = []
     for start in range(0, len(prompts), CHUNK):
-        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], 1, sampling))
+        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], 1, sampling, generator=generator))
     return out
 
 
