@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 ROW_TOKENS = 0
 """Of packed rows, where a small model is quickest on a processor."""
 
+LEAST_SHARE = 4
+"""A balanced pool asks of each grade at least an even share's fourth part, though a rare one may have fewer."""
+
 WATCHED = 1500
 """Validation pairs, in whole queries, that are judged while a stage trains; its figures at the end are of all of them."""
 
@@ -105,24 +108,28 @@ class Course:
         return self.stages.train(stage, self.llm.backbone, batches, supervised_loss, settings, folder, self._validate)
 
     def correct(self, folder: Path | None) -> Mapping[str, Any]:
-        """DPO on own mistakes; returns pass@N of the model before, the pairs by kind, and figures."""
+        """DPO on own mistakes; returns pass@N of the model before, the pairs by kind, and figures.
+
+        Of several processes each answers its own share of the pool and learns from its own pairs, as many as the others.
+        """
         how, llm, env, group = self.method.correction, self.llm, self.stages.env, self.stages.workers
-        samples = self.answers(self.pool, how.samples, how.temperature)
+        pool = self.pool.take(np.arange(group.rank, len(self.pool), group.size))
+        samples = self.answers(pool, how.samples, how.temperature)
         num_right = samples.right.sum(1)
         passed = {f"pass@{n}": float(pass_at(num_right, how.samples, n).mean()) for n in range(1, how.samples + 1)}
-        pairs = correction_pairs(samples, self._oracle(np.flatnonzero(num_right == 0)), how.most)
-        if len(pairs) < group.size:
-            return {**passed, "self_correction": 0, "oracle": 0, **self.figures()}
-        with_reference = PreferenceLoss(beta=how.beta, nll=how.nll)
+        pairs = correction_pairs(samples, self._oracle(pool, np.flatnonzero(num_right == 0)), how.most)
+        kinds = {"self_correction": int((~pairs.is_oracle).sum()), "oracle": int(pairs.is_oracle.sum())}
+        report = {**group.mean(passed), **{name: sum(group.gather(count)) for name, count in kinds.items()}}
+        common = min(group.gather(len(pairs)))
+        if not common:
+            return {**report, **self.figures()}
         batches = preference_batches(
-            pairs.preferences, max(min(how.batch, len(pairs)), group.size), reference=frozen(llm.backbone), seed=env.seed,
-            device=env.device, rank=group.rank, of=group.size,
+            pairs.preferences.take(np.arange(common)), min(max(how.batch // group.size, 1), common),
+            reference=frozen(llm.backbone), seed=env.seed, device=env.device,
         )  # fmt: skip
-        trained = self.stages.train(
-            "corrected", llm.backbone, batches, with_reference, how.train, folder, self._validate
-        )
-        counts = {"self_correction": int((~pairs.is_oracle).sum()), "oracle": int(pairs.is_oracle.sum())}
-        return {**passed, **counts, "curve": curve(trained), **self.figures()}
+        loss = PreferenceLoss(beta=how.beta, nll=how.nll)
+        trained = self.stages.train("corrected", llm.backbone, batches, loss, how.train, folder, self._validate)
+        return {**report, "curve": curve(trained), **self.figures()}
 
     def reinforce(self, folder: Path | None) -> Mapping[str, Any]:
         """GRPO on the pool; returns its size by grade and figures."""
@@ -130,7 +137,10 @@ class Course:
         prompts = llm.prompts_of(self.pool, self.items)
         order = np.random.default_rng((env.seed, 0x6790)).permutation(len(self.pool))
         if how.balanced:
-            order = balanced(self.pool, int(self.pool.counts()[self.pool.counts() > 0].min()), env.seed)
+            counts = self.pool.counts()
+            # A grade that hardly occurs must not shrink the pool to a handful of prompts.
+            per_grade = max(int(counts[counts > 0].min()), len(self.pool) // (LEAST_SHARE * len(counts)))
+            order = balanced(self.pool, per_grade, env.seed)
         watch = LabelGradient(how.watch_every) if llm.grammar.order == "label_first" and how.watch_every else None
         loss = GroupLoss(
             low=how.low, high=how.high, kl=how.kl, temperature=how.temperature, watch=watch,
@@ -169,13 +179,12 @@ class Course:
             seed=env.seed if seed is None else seed, progress=env.progress, task=f"{self.stages.name}: pass@{n}",
         )  # fmt: skip
 
-    def _oracle(self, places: Array) -> list[Array | None]:
-        """What the writer answers for these pairs of the pool; None for all others."""
-        oracle: list[Array | None] = [None] * len(self.pool)
-        missed = self.pool.take(places)
-        for place, answer in zip(
-            places, written_answers(self.llm, missed, rationales_of(self.writer, missed)), strict=True
-        ):
+    def _oracle(self, pairs: Pairs, places: Array) -> list[Array | None]:
+        """What the writer answers for the pairs at these places; None for all others."""
+        oracle: list[Array | None] = [None] * len(pairs)
+        missed = pairs.take(places)
+        answers = written_answers(self.llm, missed, rationales_of(self.writer, missed))
+        for place, answer in zip(places, answers, strict=True):
             oracle[place] = answer
         return oracle
 
