@@ -277,7 +277,7 @@ class SparseIndex(Protocol):
         ...
 
 
-class Counts(NamedTuple):
+class Tally(NamedTuple):
     """
     rows    allowed rows of a match set
     groups  products among them, variants counted once
@@ -334,7 +334,7 @@ class Engine(Protocol):
         """The same requests with ``allowed``: their filters and the live rows as bitmaps, each distinct filter once."""
         ...
 
-    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Counts]:
+    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Tally]:
         """What a page counts of each request's match set (bool[I], None: every row) under its filter."""
         ...
 

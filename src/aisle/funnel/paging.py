@@ -19,7 +19,7 @@ from aisle.core.requests import Requests, Scene
 from aisle.funnel.page import Cursor, Page, StageTrace
 
 if TYPE_CHECKING:
-    from aisle.core.shop import Counts, Engine
+    from aisle.core.shop import Engine, Tally
     from aisle.funnel.serving import Funnel
 
 NO_ROWS = np.zeros(0, np.int32)
@@ -79,7 +79,7 @@ def assemble(
     requests: Requests,
     prefix: ItemLists,
     listing: Listing,
-    counts_of_listing: Callable[[], Sequence[Counts]],
+    counts_of_listing: Callable[[], Sequence[Tally]],
     facet_fields: Sequence[str] | None,
     trace: list[StageTrace],
 ) -> Page:
@@ -115,7 +115,7 @@ def assemble(
 
 def counted(
     funnel: Funnel, requests: Requests, lists: Sequence[Array], facet_fields: Sequence[str] | None
-) -> Sequence[Counts]:
+) -> Sequence[Tally]:
     """Rows, products and facets of what each request lists (bool[I]), under its filter."""
     engine = funnel.env.engine
     return engine.count(requests, lists, engine.items.facet_fields() if facet_fields is None else facet_fields)

@@ -12,7 +12,7 @@ from functools import cached_property
 from aisle.core.filters import Sort
 from aisle.core.lists import Array, mask_of_size
 from aisle.core.requests import Requests
-from aisle.core.shop import Counts, Items
+from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.analysis import unfolded
 from aisle.engine.embedded.facets import FacetCounter
 from aisle.engine.embedded.filters import Fields, compile_filters
@@ -46,7 +46,7 @@ class Columns:
         match: Sequence[Array | None],
         fields: Sequence[str],
         also: Callable[[str], Sequence[str]] = lambda text: [unfolded(text)],
-    ) -> list[Counts]:
+    ) -> list[Tally]:
         """Rows, products and facets of each request over its match set (bool[I], None: every row) under its filter.
 
         Each facet is counted without its own selection.  ``brand~aco`` stands for the brands with a word that begins with

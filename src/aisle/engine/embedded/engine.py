@@ -27,7 +27,7 @@ from aisle.core.filters import Sort
 from aisle.core.leases import Lease, exclusive, hold
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
-from aisle.core.shop import Counts, Items
+from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
@@ -339,7 +339,7 @@ class EmbeddedEngine:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
         return self._columns.compile(requests)
 
-    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Counts]:
+    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Tally]:
         """``Columns.count``: rows, products and facets of each request's match set."""
         return self._columns.count(requests, match, fields, self._text.also)
 

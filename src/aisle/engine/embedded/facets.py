@@ -13,7 +13,7 @@ import numpy as np
 
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
-from aisle.core.shop import Counts
+from aisle.core.shop import Tally
 from aisle.engine.embedded import facets_kernels as kernels
 from aisle.engine.embedded.analysis import unfolded
 from aisle.engine.embedded.compiled import frozen, rows_where
@@ -41,7 +41,7 @@ class FacetCounter:
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
         self._size_of_all: dict[Filter | None, tuple[int, int]] = {}
 
-    def count(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Counts:
+    def count(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
         """Rows and products of a match set under a filter, and each field's
         ``{"kind": "values", "values": [...]}`` or ``{"kind": "range", "low", "high", "unit", "buckets"}``.
 
@@ -58,7 +58,7 @@ class FacetCounter:
             new = self._counted(filter, None, missing)
             self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
             self._size_of_all[filter] = new.rows, new.groups
-        return Counts(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
+        return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
 
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
@@ -73,7 +73,7 @@ class FacetCounter:
         count_V = self._count(name, self._rows(self._allowed(without(filter, name), match)))
         return _shown(labels, np.where(wanted, count_V, 0))
 
-    def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Counts:
+    def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
         chosen = self._rows(self._allowed(filter, match))
         size = len(chosen.alone) + len(chosen.variants)
         groups = len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
@@ -85,7 +85,7 @@ class FacetCounter:
                 rows[others] = self._rows(self._allowed(others, match))
             numeric = self._fields.is_numeric(name)
             facets[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
-        return Counts(size, groups, facets)
+        return Tally(size, groups, facets)
 
     def _allowed(self, filter: Filter | None, match: Array | None) -> Array:
         allowed = self._fields.bitmap(filter)
