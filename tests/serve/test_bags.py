@@ -127,3 +127,7 @@ def test_bags_follow_upserts_changes_and_deletes(live: LiveShop) -> None:
         until(lambda: bags.num_rows == 31)
         assert other.reopen()
         assert other.sparse("words").bag(31) == bags.bag(31) != {}
+        other.put_sparse("later", np.array([0]), bags_of(["lamp"]))
+        other.save_sparse("later")
+    assert engine.reopen(), "a fit in another process may bring a model of its own"
+    assert engine.sparse("later").num_rows == 1

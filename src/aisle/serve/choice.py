@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aisle.core.env import Env
 from aisle.data.shop import Shop
 from aisle.data.view import View
 
 if TYPE_CHECKING:
     from aisle.funnel import Funnel
     from aisle.funnel.plan import Plan
+    from aisle.serve.standing import Standing
 
 FIRST_PLAN = "lexical"
 
@@ -74,18 +74,20 @@ def _recipe(name: str, notice: str | None = None) -> Choice:
     return Choice(name, name, None, tuple(sorted(made.encoders())), tuple(sorted(made.bags())), notice)
 
 
-def funnel_of(shop: Shop, choice: Choice, env: Env, view: View, count: Callable[[Plan], None]) -> Funnel:
+def funnel_of(shop: Shop, choice: Choice, standing: Standing, view: View, count: Callable[[Plan], None]) -> Funnel:
     """The funnel of a choice, loaded or fitted; ``count`` is told the plan before its stages may ask for counters."""
     from aisle.funnel.storing import load
     from aisle.recipes import plan
 
     if choice.version:
-        funnel = load(shop, choice.version, env)
+        # The fit, another process, may have saved vectors or bags since this one opened the generation.
+        standing.engine.reopen()
+        funnel = load(shop, choice.version, standing.env)
         count(funnel.plan)
         return funnel
     wanted = plan(choice.recipe)
     count(wanted)
-    return wanted.fit(view, env)
+    return wanted.fit(view, standing.env)
 
 
 def _record(shop: Shop, version: str) -> dict[str, Any]:

@@ -280,7 +280,7 @@ class LiveShop:
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
         view = self._view(standing)
-        funnel = warmed(funnel_of(self.shop, choice, standing.env, view, partial(self._count, standing)))
+        funnel = warmed(funnel_of(self.shop, choice, standing, view, partial(self._count, standing)))
         if not self._stop.is_set():
             self._choice = choice
             self._stand_on(standing, Active(funnel, name, view))

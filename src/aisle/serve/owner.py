@@ -60,7 +60,9 @@ class Owner:
         for encoder in standing.engine.encoders():
             if encoder not in self._again:
                 self._again[encoder] = Reencoding(standing.env, self.log, encoder)
-        for model, maker in self._makers().items():
+        makers = self._makers()
+        self._bags = {model: kept for model, kept in self._bags.items() if model in makers}
+        for model, maker in makers.items():
             if model in standing.engine.models() and (model not in self._bags or self._bags[model].maker is not maker):
                 self._bags[model] = Rebagging(standing.engine, self.log, model, maker)
         for following in (*self._again.values(), *self._bags.values()):

@@ -83,9 +83,8 @@ class Writer:
     def _bag_makers(self, choice: Choice) -> Mapping[str, BagMaker]:
         """The stages that make bags, loaded or fitted here too, since this process puts what they make."""
         assert self._standing is not None
-        standing = self._standing
-        view = self._shop.view(items=standing.items)
-        return bag_makers(funnel_of(self._shop, choice, standing.env, view, lambda plan: None))
+        view = self._shop.view(items=self._standing.items)
+        return bag_makers(funnel_of(self._shop, choice, self._standing, view, lambda plan: None))
 
     def _others(self) -> Mapping[str, int]:
         return {f"process {row['process']}": row["sequence"] for row in self._board.alive() if row["process"]}
