@@ -8,7 +8,7 @@ skips the prefix: the whole list is ordered by that column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from aisle.core.requests import Requests, Scene
 from aisle.funnel.page import Cursor, Page, StageTrace
 
 if TYPE_CHECKING:
-    from aisle.core.shop import Engine, Tally
+    from aisle.core.shop import Engine
     from aisle.funnel.serving import Funnel
 
 NO_ROWS = np.zeros(0, np.int32)
@@ -79,18 +79,15 @@ def assemble(
     requests: Requests,
     prefix: ItemLists,
     listing: Listing,
-    counts_of_listing: Callable[[], Sequence[Tally]],
     facet_fields: Sequence[str] | None,
     trace: list[StageTrace],
 ) -> Page:
-    """The page of each request from its ranked prefix; ``counts_of_listing`` are ``counted`` of the listing."""
+    """The page of each request from its ranked prefix."""
     engine = funnel.env.engine
     group = engine.items.group() if funnel.plan.collapse else None
     ranked = [prefix.item[prefix.splits[q] : prefix.splits[q + 1]] for q in range(len(requests))]
     lists = [_with_rows(rows, first) for rows, first in zip(listing.rows, ranked, strict=True)]
-    counts = counts_of_listing()
-    if any(mine is not rows for mine, rows in zip(lists, listing.rows, strict=True)):
-        counts = counted(funnel, requests, lists, facet_fields)
+    counts = engine.count(requests, lists, engine.items.facet_fields() if facet_fields is None else facet_fields)
     totals = [c.rows if group is None else c.groups for c in counts]
     shown, cursors = [], []
     for q, total in enumerate(totals):
@@ -111,14 +108,6 @@ def assemble(
         cursor=cursors,
         candidates=prefix,
     )
-
-
-def counted(
-    funnel: Funnel, requests: Requests, lists: Sequence[Array], facet_fields: Sequence[str] | None
-) -> Sequence[Tally]:
-    """Rows, products and facets of what each request lists (bool[I]), under its filter."""
-    engine = funnel.env.engine
-    return engine.count(requests, lists, engine.items.facet_fields() if facet_fields is None else facet_fields)
 
 
 def _match(engine: Engine, requests: Requests, q: int) -> Array:

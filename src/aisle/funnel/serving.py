@@ -19,7 +19,6 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
-from aisle.funnel.beside import BESIDE
 from aisle.funnel.guard import Guard
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Plan
@@ -68,21 +67,19 @@ class Funnel:
         trace: list[StageTrace] = []
         requests = self.env.engine.compile(requests)
         before = paging.resumed(self, requests, cursors)
-        words = BESIDE.start(lambda: paging.Listing.of_words(self.env.engine, requests))
+        listing = paging.Listing.of_words(self.env.engine, requests)
         if before is None:
             understood = self._understood(requests, trace, strict)
             asked = self._with_free_ones(understood)
-            found = self._found(asked, trace, strict, words)
-            listing = words().plus(self._near(understood, asked, found))
-            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
+            found = self._found(asked, trace, strict)
+            listing = listing.plus(self._near(understood, asked, found))
             mine = {name: lists.first(len(requests)) for name, lists in found.items()}
             candidates = self._candidates(understood, mine, trace, strict)
             prefix = self._ordered(understood, candidates, trace, strict, listing)
         else:
             prefix, near = before
-            listing = words().plus(near)
-            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
-        return paging.assemble(self, requests, prefix, listing, counts, facets, trace)
+            listing = listing.plus(near)
+        return paging.assemble(self, requests, prefix, listing, facets, trace)
 
     def ranked(self, requests: Requests, k: int | None = None) -> ItemLists:
         """The best rows of each request, in final order, variants not collapsed: what an evaluation measures."""
@@ -177,16 +174,9 @@ class Funnel:
             out.append(rows[rows != anchor])
         return out
 
-    def _found(
-        self, requests: Requests, trace: list[StageTrace], strict: bool, words: Callable[[], Any] = lambda: None
-    ) -> dict[str, ItemLists]:
-        """Retriever -> what it finds.  Those that search by meaning do so while ``words`` are being matched; the others come
-        after, and share what was matched."""
-        by_meaning = {name for name, method in self.plan.retrieval.items() if any(map(_is_embedding, method.reads))}
-        found = {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n in by_meaning}
-        words()
-        found |= {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n not in by_meaning}
-        return {name: found[name] for name in self.plan.retrieval}
+    def _found(self, requests: Requests, trace: list[StageTrace], strict: bool) -> dict[str, ItemLists]:
+        """Retriever -> what it finds."""
+        return {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
 
     def _candidates(
         self, requests: Requests, found: Mapping[str, ItemLists], trace: list[StageTrace], strict: bool
@@ -386,10 +376,6 @@ def embed(requests: Requests, encoder: str, env: Env) -> Array:
 def _filtered_searches(requests: Requests) -> Array:
     """int64: the searches that have a filter."""
     return np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
-
-
-def _is_embedding(column: str) -> bool:
-    return column.startswith("emb_")
 
 
 def _taste(history_LD: Array) -> Array:

@@ -104,7 +104,7 @@ def rows_where(mask: Array) -> Array:
 @compiled
 def _collect_rows(mask_8: Array, mask: Array, out_N: Array) -> None:
     """Fill all but the last of ``out_N``; ``mask_8`` is the mask, eight rows in one number."""
-    used = 0
+    used = np.int64(0)
     for at in range(len(mask_8)):
         if mask_8[at]:
             for row in range(at << 3, (at + 1) << 3):

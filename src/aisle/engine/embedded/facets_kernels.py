@@ -33,7 +33,7 @@ def by_group(row_N: Array, group_I: Array, num_groups: int) -> Array:
 @compiled
 def those_in(row_N: Array, rows_I: Array) -> Array:
     """int32: the rows of which ``rows_I`` (bool[I]) is true, in their order."""
-    out, used = np.empty(len(row_N) + 1, np.int32), 0
+    out, used = np.empty(len(row_N) + 1, np.int32), np.int64(0)
     for n in range(len(row_N)):
         # Written whether it counts or not: processors cannot foresee such a branch.
         out[used] = row_N[n]
