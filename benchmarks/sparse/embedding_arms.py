@@ -49,54 +49,59 @@ def recis(optimiser: str, threads: int) -> Callable[[torch.Tensor], None]:
     return step
 
 
-def bound(threads: int) -> Callable[[torch.Tensor], None]:
+def bound(threads: int) -> Callable[[torch.Tensor], float]:
     """The bytes that a row-wise Adagrad step must move, at addresses known beforehand: the distinct ids' map lines and rows are
     read, outputs written, gradients read and summed, rows written.  The look-up that finds the addresses is not in its time."""
     from numba import njit
 
     from aisle.core.tables import Ids
     from aisle.sparse.recis import Recis
-    from aisle.sparse.recis.batch import joined
     from aisle.sparse.recis.id_map import NO_TIMES
-    from aisle.sparse.recis.lanes import copy8, prefetch
+    from aisle.sparse.recis.lanes import copy16, prefetch
 
     embeddings = {f"f{n}": {"dim": D} for n in range(F)}
-    tables = Recis(embeddings=embeddings, optimiser={"kind": "adagrad"}, ready_ids=READY).build()
-    table, grad = tables.tables[0], np.random.default_rng(0).standard_normal((B, F * D)).astype(np.float32)
+    tables = Recis(embeddings=embeddings, optimiser={"kind": "adagrad"}, ready_ids=READY, threads=threads).build()
+    grad = np.random.default_rng(0).standard_normal((B, F * D)).astype(np.float32)
 
     @njit(nogil=True)
-    def touch(slot_U: Any, entry: Any, row_U: Any, data: Any, width: Any) -> Any:
+    def touch(slot_U: Any, entry: Any, row_U: Any, data: Any) -> Any:
         total = np.int64(0)
         for u in range(len(slot_U)):
             if u + 32 < len(slot_U):
                 prefetch(entry, 2 * slot_U[u + 32])
-                prefetch(data, np.int64(row_U[u + 32]) * width)
-                prefetch(data, np.int64(row_U[u + 32]) * width + width - 1)
+                prefetch(data, np.int64(row_U[u + 32]) * D)
             total += entry[2 * slot_U[u]]
         return total
 
     @njit(nogil=True)
-    def write(row_U: Any, value: Any, data: Any, width: Any) -> None:
+    def write(row_U: Any, value: Any, data: Any, slot: Any) -> None:
         for u in range(len(row_U)):
-            if u + 8 < len(row_U):
-                prefetch(data, np.int64(row_U[u + 8]) * width)
-            for d in range(0, D, 8):
-                copy8(value, u * D + d, data, np.int64(row_U[u]) * width + d)
-            data[np.int64(row_U[u]) * width + D] = value[u * D]
+            if u + 16 < len(row_U):
+                prefetch(data, np.int64(row_U[u + 16]) * D)
+                prefetch(slot, np.int64(row_U[u + 16]))
+            copy16(value, u * D, data, np.int64(row_U[u]) * D)
+            slot[row_U[u]] = value[u * D]
 
     def step(ids: torch.Tensor) -> float:
         named = {f: Ids(i) for f, i in zip(embeddings, ids, strict=True)}
-        batch = joined(tables.layout[0], tables.embeddings, tables.columns, named, B)
-        table.rows.make_room(table.ids.num_rows + len(batch.key))
-        found, slot_U, _ = table.ids.find_or_add(
-            batch.key, len(batch.key), NO_TIMES, 1, table.rows.data, table.rows.width
-        )
+        known = []
+        for joined, table in zip(tables._joined, tables.tables, strict=True):
+            batch = joined(named, B)
+            table.rows.make_room(table.ids.num_rows + len(batch.key))
+            every = (len(batch.key), NO_TIMES, 1)
+            found, slot_U, _ = table.ids.find_or_add(batch.keys(), *every, table.rows.data, table.rows.width)
+            known.append((batch, found, slot_U))
+
+        def move(n: int) -> None:
+            (batch, found, slot_U), table = known[n], tables.tables[n]
+            touch(slot_U, table.ids.entry, found.row, table.rows.data)
+            table.pool(batch, found.index, table.source(found), out)
+            value, _ = table.reduce(batch, found.index, len(found.row), grad, 1.0)
+            write(found.row, value, table.rows.data, table.rows.slot_data)
+
         start = perf_counter()
-        touch(slot_U, table.ids.entry, found.row, table.rows.data, table.rows.width)
-        out = np.empty((B, F * D), np.float32)
-        table.pool(batch, found.index, table.source(found), out)
-        value, _ = table.reduce(batch, found.index, len(found.row), grad, 1.0)
-        write(found.row, value, table.rows.data, table.rows.width)
+        out = tables._outputs(B * F * D).reshape(B, F * D)
+        tables.each(move, len(known))
         return perf_counter() - start
 
     return step

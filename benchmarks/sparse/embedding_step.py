@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from arms import Arm, python_of
 
 ARMS = Path(__file__).with_name("embedding_arms.py")
-PEER = "AISLE_PEER_FBGEMM"
 SAMPLES = 4096 * 20
 GROUPS = {"adagrad": ("recis_adagrad", "fbgemm", "bound"), "adam": ("recis_adam", "nn_embedding", "torch_rows")}
 RATIOS = {
@@ -32,43 +29,16 @@ RATIOS = {
 }
 
 
-class Arm:
-    """A running process; ``round`` gives samples a second."""
-
-    def __init__(self, name: str, threads: int, python: str) -> None:
-        count = str(threads)
-        environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), count)
-        self._process = subprocess.Popen(
-            [python, str(ARMS), name, count], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return line
-
-    def round(self, number: int) -> float:
-        assert self._process.stdin is not None
-        print(number, file=self._process.stdin, flush=True)
-        return SAMPLES / float(self._answer())
-
-    def close(self) -> None:
-        self._process.communicate()
-
-
 def measured(names: list[str], threads: int, rounds: int) -> dict[str, list[float]]:
     """Arm -> samples a second, round by round, the arms taking turns."""
-    peer = os.environ.get(PEER, "")
-    arms = {n: Arm(n, threads, peer if n == "fbgemm" else sys.executable) for n in names}
+    python = {"fbgemm": {"python": python_of("fbgemm")}}
+    arms = {n: Arm(ARMS, n, threads=threads, **python.get(n, {})) for n in names}
     for arm in arms.values():
-        arm.round(0)
+        arm.ask("0")
     speed: dict[str, list[float]] = {n: [] for n in names}
     for number in range(1, rounds + 1):
         for name, arm in arms.items():
-            speed[name].append(arm.round(number))
+            speed[name].append(SAMPLES / float(arm.ask(str(number))))
     for arm in arms.values():
         arm.close()
     return speed
@@ -83,9 +53,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     best: dict[str, float] = {}
     for group in args.group:
-        names = [n for n in GROUPS[group] if n != "fbgemm" or Path(os.environ.get(PEER, "")).is_file()]
+        names = [n for n in GROUPS[group] if n != "fbgemm" or python_of("fbgemm")]
         for threads in args.threads:
-            # The bound is one thread's: its arms move bytes as one core can.
             for name, speed in measured(names, threads, args.rounds).items():
                 value, low, high = float(np.median(speed)), min(speed), max(speed)
                 plan = f"{name}-{threads}"
@@ -95,7 +64,7 @@ def main() -> None:
         if ours in best and other in best:
             rows.append({"metric": metric, "plan": "recis", "value": best[ours] / best[other]})
     if "fbgemm" not in best:
-        rows.append({"metric": "skipped", "plan": "fbgemm", "value": None, "why": f"{PEER} names no Python"})
+        rows.append({"metric": "skipped", "plan": "fbgemm", "value": None, "why": "AISLE_PEER_FBGEMM names no Python"})
     print(json.dumps(rows, indent=1))
 
 

@@ -1,5 +1,7 @@
 """The tables on a GPU: equal to the compiled ones on the CPU, and how many samples a second.  ``gpu.py [--device cuda]``
 
+``--find`` looks for the first part that differs instead (``gpu_find.py``), in about a minute, and ends with 1 when there is one.
+
 Equality: 12 steps with every combiner, admission and eviction, three optimisers.  Speed: 26 id features, 1M ids each, Zipf 1.2,
 vectors of 16 numbers, row-wise Adagrad and Adam, batches of 4096 and 16384, ids entered as they come; medians of 5 rounds.
 """
@@ -8,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from gpu_find import find
 
 from aisle.core.tables import Ids
 from aisle.sparse.recis import Recis
@@ -90,7 +94,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--samples", type=int, nargs="+", default=[4096, 16384])
+    parser.add_argument("--find", action="store_true", help="name the first part that differs from the CPU's")
     args = parser.parse_args()
+    if args.find:
+        sys.exit(bool(find(args.device)[0]))
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else args.device
     rows: list[dict[str, Any]] = [{"metric": "device", "plan": name, "value": None}]
     for optimiser in ({"kind": "adam"}, {"kind": "adagrad"}, {"kind": "sgd"}):

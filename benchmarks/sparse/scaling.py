@@ -1,7 +1,8 @@
 """What a sample costs as tables grow, as processes join, coalesced and fused.
 
-ids        tables filled with 1e5 to 3e7 ids, then batches of 4096 samples x 8 features over them, row-wise Adagrad
-processes  1, 2 and 4 (gloo) on this machine's processors, each with its own batches of 1024 samples x 8 features
+ids        tables filled with 1e5 to 3e7 ids, then batches of 4096 samples x 8 features over them, row-wise Adagrad; with more ids
+           more of a batch are distinct (``distinct_share``), and fewer of their rows are in a cache
+processes  1, 2 and 4 (gloo) on this machine's processors, each with its own batches of 4096 samples x 8 features
 tables     100 features of 10,000 ids each: one call over coalesced tables against one ``Recis`` a feature
 features   40 chains (hash, modulo, buckets, truncation): fused steps against one operation at a time
 """
@@ -12,7 +13,9 @@ import argparse
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -69,10 +72,16 @@ def by_ids(num_ids: int) -> list[dict[str, Any]]:
         start = perf_counter()
         steps()
         speed.append(STEPS * SAMPLES / (perf_counter() - start))
+    last = batches.reshape(-1, SAMPLES)
     plan = f"ids-{num_ids:.0e}".replace("+0", "")
     return [
         _row("samples_per_s", plan, speed[1:]),
         {"metric": "bytes_per_id", "plan": plan, "value": tables.num_bytes / len(tables)},
+        {
+            "metric": "distinct_share",
+            "plan": plan,
+            "value": float(np.mean([len(np.unique(i)) for i in last]) / SAMPLES),
+        },
     ]
 
 
@@ -103,17 +112,17 @@ def by_processes(num: int) -> dict[str, Any]:
 def _rank(num: int) -> list[float]:
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    tables, rng, samples = tables_of(NAMES), np.random.default_rng(dist.get_rank()), 1024
-    grad, out = torch.randn(samples, FEATURES * DIM), []
+    tables, rng = tables_of(NAMES), np.random.default_rng(dist.get_rank())
+    grad, out = torch.randn(SAMPLES, FEATURES * DIM), []
     for _ in range(ROUNDS + 1):
-        batches = drawn(rng, 100_000, (STEPS, FEATURES, samples))
+        batches = drawn(rng, 100_000, (STEPS, FEATURES, SAMPLES))
         dist.barrier()
         start = perf_counter()
         for ids in batches:
             tables.packed(dict(zip(NAMES, ids, strict=True))).backward(grad)
             tables.step()
         dist.barrier()
-        out.append(num * STEPS * samples / (perf_counter() - start))
+        out.append(num * STEPS * SAMPLES / (perf_counter() - start))
     return out[1:]
 
 
@@ -159,6 +168,26 @@ def fused() -> list[dict[str, Any]]:
     return [*rows, {"metric": "ratio_to_single", "plan": "fused", "value": ratio}]
 
 
+def plotted(speed: dict[float, float], size: dict[float, float], joint: dict[int, float]) -> str:
+    """Speed and memory over ids, and speed over processes, as SVG."""
+    sys.path.append(str(Path(__file__).parents[1] / "simulate"))
+    from _svg import Axis, lines
+
+    ids, samples = Axis("ids", log=True), Axis("samples a second", log=True)
+    parts = [
+        lines("Speed", {"8 features, width 8": _curve(speed)}, ids, samples),
+        lines("Memory", {"map and rows": _curve(size)}, ids, Axis("bytes an id")),
+        lines("Processes on two processors", {"all together": _curve(joint)}, Axis("processes"), samples),
+    ]
+    moved = [part.replace("<svg", f'<svg y="{270 * n}"', 1) for n, part in enumerate(parts)]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 440 {270 * len(parts)}">'
+    return "\n".join([head, *moved, "</svg>\n"])
+
+
+def _curve(of: dict[Any, float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(list(of), float), np.array(list(of.values()))
+
+
 def _row(metric: str, plan: str, found: list[float]) -> dict[str, Any]:
     return {"metric": metric, "plan": plan, "value": float(np.median(found)), "low": min(found), "high": max(found)}
 
@@ -167,15 +196,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ids", type=float, nargs="*", default=[1e5, 1e6, 1e7, 3e7])
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--plot", type=Path, help="SVG file for the curves")
     args = parser.parse_args()
     rows = [by_processes(num) for num in args.processes]  # first: they fork
+    joint = {num: row["value"] for num, row in zip(args.processes, rows, strict=True)}
+    rows += [
+        {"metric": "ratio_to_one_process", "plan": f"processes-{num}", "value": joint[num] / joint[1]}
+        for num in joint
+        if num > 1 and 1 in joint
+    ]
     torch.set_num_threads(1)
-    speed = {}
+    speed, size = {}, {}
     for num in args.ids:
-        rows += by_ids(int(num))
-        speed[num] = rows[-2]["value"]
-    if len(speed) > 1:
+        found = by_ids(int(num))
+        speed[num], size[num] = found[0]["value"], found[1]["value"]
+        rows += found
+    if 1e6 in speed and max(speed) > 1e6:
         rows.append({"metric": "ratio_of_most_ids_to_1e6", "plan": "ids", "value": speed[max(speed)] / speed[1e6]})
+    if args.plot:
+        args.plot.write_text(plotted(speed, size, joint))
     rows += coalesced() + fused()
     print(json.dumps(rows, indent=1))
 

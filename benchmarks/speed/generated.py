@@ -1,6 +1,7 @@
 """Generated products with MiniLM vectors of their titles, and the folder in which peers find them.
 
-Encoding 200,000 titles takes about three minutes on two cores, so vectors are kept in ``benchmarks/.cache``.
+Encoding 200,000 titles takes about three minutes on two cores, so vectors are kept in ``benchmarks/.cache``, as are the files
+that peers read and the indexes that they build of them.
 """
 
 from __future__ import annotations
@@ -46,8 +47,20 @@ def title_vectors(world: World) -> Array:
     return vectors_ND
 
 
+def peers_folder(world: World) -> Path:
+    """What peers read and build of a world, kept for the next run."""
+    folder = CACHE / f"peers-{world.version}-{SEED}-{world.items.num_rows}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_for_peers(folder: Path, world: World, vectors_ND: Array, queries: Sequence[str], emb_QD: Array) -> None:
-    """``items.parquet`` (text, category, brand, colour, material, price_cents), ``vectors.npy``, ``queries.json``, ``emb.npy``."""
+    """``items.parquet`` (text, category, brand, colour, material, price_cents), ``vectors.npy``, ``queries.json``, ``emb.npy``;
+    the first two are left as they are where they stand."""
+    np.save(folder / "emb.npy", emb_QD)
+    (folder / "queries.json").write_text(json.dumps(list(queries)))
+    if (folder / "items.parquet").exists():
+        return
     items = world.items
     attributes = items["attributes"].to_pylist()
     of = [{a["name"]: a["text"] for a in row or () if a["text"]} for row in attributes]
@@ -66,10 +79,9 @@ def write_for_peers(folder: Path, world: World, vectors_ND: Array, queries: Sequ
         "material": [o.get("material", "") for o in of],
         "price_cents": items["price_cents"],
     }
-    pq.write_table(pa.table(columns), folder / "items.parquet")
     np.save(folder / "vectors.npy", vectors_ND)
-    np.save(folder / "emb.npy", emb_QD)
-    (folder / "queries.json").write_text(json.dumps(list(queries)))
+    pq.write_table(pa.table(columns), folder / "items.part.parquet")
+    os.replace(folder / "items.part.parquet", folder / "items.parquet")
 
 
 def ask_peer(name: str, script: Path, folder: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 One query at a time, one process at a time, the same queries, vectors and facet fields for all; the arms of one engine take
 turns query by query.  ``page`` is retrieval, fusion and facets with the query's vector given; ``page+encoder`` also encodes.
 aisle retrieves 500 by words and 500 by meaning, feeds the best back and counts every facet without its own selection; the
-peers join 100 and 100 by rank.  Quality is nDCG@10 on the generated truth.  Each peer runs with the Python that
-``AISLE_PEER_QDRANT``, ``AISLE_PEER_LANCEDB`` and ``AISLE_PEER_BM25S`` name; without it its rows say "skipped".
+peers join 100 and 100 by rank, as ``page-100`` does here.  Quality is nDCG@10 on the generated truth.  Each peer runs with the
+Python that ``AISLE_PEER_QDRANT``, ``AISLE_PEER_LANCEDB`` and ``AISLE_PEER_BM25S`` name; without it its rows say "skipped".
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from generated import (
     FACETS,
     ask_peer,
     ndcg,
+    peers_folder,
     percentiles,
     resident_mb,
     row,
@@ -43,11 +44,13 @@ from aisle.recipes.environment import open_env
 
 K, SHOWN, QUERIES, ROUNDS = 100, 24, 200, 3
 PEERS = ("qdrant", "lancedb", "bm25s")
+SAME_WORK = {"page-100": "page", "page-100-filtered": "page-filtered"}
+"""Arms that are compared with another arm of a peer than their namesake."""
 HERE = Path(__file__).parent
 
 
-def opened(folder: Path, items: Any, vectors_ND: Array) -> tuple[Funnel, list[dict[str, Any]]]:
-    """The hybrid plan over a shop on disk, and what building it took."""
+def opened(folder: Path, items: Any, vectors_ND: Array) -> tuple[Funnel, Funnel, list[dict[str, Any]]]:
+    """The hybrid plan over a shop on disk, the same with no more candidates than the peers have, and what building took."""
     shop = Shop.create(folder)
     shop.write_generation([items])
     start = perf_counter()
@@ -61,13 +64,16 @@ def opened(folder: Path, items: Any, vectors_ND: Array) -> tuple[Funnel, list[di
     env = open_env(shop)
     funnel = fit(recipes.plan("hybrid"), View(shop.items()), env)
     opened_s = perf_counter() - start
+    shallow = fit(recipes.plan("hybrid").with_setting(f"depth.retrieve={K}"), View(shop.items()), env)
     rows = [row("build_s:text", "aisle", text_s), row("build_s:vectors", "aisle", vectors_s)]
     rows += [row("build_s", "aisle", text_s + vectors_s), row("open_s", "aisle", opened_s)]
-    return funnel, [*rows, row("resident_mb:before", "aisle", before)]
+    return funnel, shallow, [*rows, row("resident_mb:before", "aisle", before)]
 
 
-def measured(funnel: Funnel, queries: list[str], emb_QD: Array) -> tuple[dict[str, list[float]], list[Array]]:
-    """Milliseconds of every arm, and the first page of every query."""
+def measured(
+    funnel: Funnel, shallow: Funnel, queries: list[str], emb_QD: Array
+) -> tuple[dict[str, list[float]], dict[str, list[Array]]]:
+    """Milliseconds of every arm, and the first page of every query by ``page`` and ``page-100``."""
     engine = funnel.env.engine
     cheap = Range(field="price_cents", high=3000.0)
     plain = [Requests.make([q], limit=SHOWN) for q in queries]
@@ -86,18 +92,20 @@ def measured(funnel: Funnel, queries: list[str], emb_QD: Array) -> tuple[dict[st
         "fused": lambda n: funnel.serve(given[n], strict=True),
         "page": lambda n: funnel.serve(given[n], facets=FACETS, strict=True),
         "page-filtered": lambda n: funnel.serve(cut[n], facets=FACETS, strict=True),
+        "page-100": lambda n: shallow.serve(given[n], facets=FACETS, strict=True),
+        "page-100-filtered": lambda n: shallow.serve(cut[n], facets=FACETS, strict=True),
         "page+encoder": lambda n: funnel.serve(plain[n], facets=FACETS, strict=True),
         "page+encoder-all-facets": lambda n: funnel.serve(plain[n], facets=None, strict=True),
     }
     taken: dict[str, list[float]] = defaultdict(list)
-    shown: list[Array] = []
+    shown: dict[str, list[Array]] = defaultdict(list)
     for n in range(ROUNDS + 1):
         for q in range(len(queries)):
             for name, arm in arms.items():
                 engine.text.forget()  # no engine is to answer from what it remembers of the last round
                 page = timed(lambda arm=arm, q=q: arm(q), taken[name])
-                if n == 0 and name == "page":
-                    shown.append(page.lists.item)
+                if n == 0 and name in ("page", "page-100"):
+                    shown[name].append(page.lists.item)
         if n == 0:  # the first round warms up
             taken.clear()
     return taken, shown
@@ -115,25 +123,31 @@ def main() -> None:
     out = []
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        funnel, built = opened(folder / "shop", world.items, vectors_ND)
+        funnel, shallow, built = opened(folder / "shop", world.items, vectors_ND)
         emb_QD = np.concatenate([funnel.env.encoder("minilm").encode([q]) for q in queries])
-        taken, shown = measured(funnel, queries, emb_QD)
-        out += [*built, row("resident_mb", "aisle", resident_mb()), row("ndcg@10", "aisle", ndcg(world, asked, shown))]
-        for name, times in taken.items():
-            out += percentiles("aisle", times, name)
-        median = {name: float(np.median(times)) for name, times in taken.items()}
-        write_for_peers(folder, world, vectors_ND, queries, emb_QD)
-        del funnel
-        for peer in filter(None, args.peers.split(",")):
-            rows = ask_peer(peer, HERE / f"page_{peer}.py", folder)
-            out += rows
-            if (folder / f"found-{peer}.npy").exists():
-                found = [r[r >= 0] for r in np.load(folder / f"found-{peer}.npy")]
-                out.append(row("ndcg@10", peer, ndcg(world, asked[: len(found)], found)))
-            for line in rows:
-                arm = line["metric"].partition(":")[2]
-                if line["metric"].startswith("p50_ms:") and arm in median:
-                    out.append(row(f"ratio_to_{peer}:{arm}", "aisle", line["value"] / median[arm]))
+        taken, shown = measured(funnel, shallow, queries, emb_QD)
+        out += [*built, row("resident_mb", "aisle", resident_mb())]
+        del funnel, shallow
+    out += [
+        row("ndcg@10", "aisle" if name == "page" else name, ndcg(world, asked, found)) for name, found in shown.items()
+    ]
+    for name, times in taken.items():
+        out += percentiles("aisle", times, name)
+    median = {name: float(np.median(times)) for name, times in taken.items()}
+    folder = peers_folder(world)
+    write_for_peers(folder, world, vectors_ND, queries, emb_QD)
+    for peer in filter(None, args.peers.split(",")):
+        answers = folder / f"found-{peer}.npy"
+        answers.unlink(missing_ok=True)
+        rows = ask_peer(peer, HERE / f"page_{peer}.py", folder)
+        out += rows
+        if answers.exists():
+            found = [r[r >= 0] for r in np.load(answers)]
+            out.append(row("ndcg@10", peer, ndcg(world, asked[: len(found)], found)))
+        theirs = {line["metric"].removeprefix("p50_ms:"): line["value"] for line in rows}
+        for arm, ours_ms in median.items():
+            if SAME_WORK.get(arm, arm) in theirs:
+                out.append(row(f"ratio_to_{peer}:{arm}", "aisle", theirs[SAME_WORK.get(arm, arm)] / ours_ms))
     print(json.dumps(out, indent=1))
 
 

@@ -123,7 +123,8 @@ class Arms:
         self.all = RowMasks(items.live[None], np.zeros(1, np.int64))
         self.facet_fields = items.facet_fields()
         self.price = Range("price_cents", None, float(np.nanpercentile(items.number("price_cents"), 10)))
-        brands = self.columns.facets(self.columns.compile(Requests.make([""])), [None], ["brand"])[0]["brand"]["values"]
+        every = self.columns.count(self.columns.compile(Requests.make([""])), [None], ["brand"])[0]
+        brands = every.facets["brand"]["values"]
         self.brand = In("brand", (brands[len(brands) // 2]["value"],))
         self.calls: dict[str, Callable[[str], Any]] = {
             "search": lambda q: self.search(q),
@@ -155,7 +156,7 @@ class Arms:
 
     def facets(self, query: str) -> Any:
         requests = self.columns.compile(Requests.make([query]))
-        return self.columns.facets(requests, [self.matched], self.facet_fields)
+        return self.columns.count(requests, [self.matched], self.facet_fields)
 
     def sort(self, query: str) -> Array:
         return self.columns.order(np.flatnonzero(self.matched).astype(np.int32), Sort("price_cents"))

@@ -142,6 +142,16 @@ def test_a_setting_of_a_slot_that_is_not_there_names_the_nearest() -> None:
         plan_named("lexical", ["retrieval.bm2.k=1"])
 
 
+def test_a_setting_of_a_single_method_needs_no_slot():
+    long = plan_named("ranking.fusion", ["ranking.kind=rrf", "depth.rank=50"])
+    assert plan_named("ranking.fusion", ["kind=rrf", "depth.rank=50"]) == long
+    assert plan_named("retrieval.bm25", ["weights.title=2"]) == plan_named(
+        "retrieval.bm25", ["retrieval.bm25.weights.title=2"]
+    )
+    with pytest.raises(SettingError, match="kin"):
+        plan_named("ranking.fusion", ["kin=rrf"])
+
+
 def test_ctrl_c_leaves_one_word_and_no_half_made_shop(tmp_path: Path) -> None:
     rows = "".join(f"{n},Product number {n} of many\n" for n in range(400_000))
     (tmp_path / "products.csv").write_text("sku,name\n" + rows)

@@ -159,3 +159,15 @@ def test_ragged_take():
 def test_missing_values(dtype, value):
     assert missing_value(np.dtype(dtype)) == value
     assert np.isnan(missing_value(np.dtype("f4")))
+
+
+@pytest.mark.parametrize("k", [0, 1, 7, 60, 500])
+def test_the_best_rows_of_one_list_are_those_of_a_batch(k):
+    rng = np.random.default_rng(k)
+    score = rng.integers(0, 20, 400).astype(np.float32)
+    score[rng.integers(0, 400, 9)] = np.nan
+    one = ItemLists(rng.permutation(400).astype(np.int32), np.array([0, 400]), {"score": score})
+    both = ItemLists.concat([one, one])
+    np.testing.assert_array_equal(one.top(k, "score").item, both.top(k, "score").list_of(1).item)
+    np.testing.assert_array_equal(both.first(1).item, one.item)
+    assert both.first(2) is both

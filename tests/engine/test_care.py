@@ -135,7 +135,7 @@ def test_counters_open_over_a_log_that_forgot_the_rest(shop: Shop) -> None:
         assert log.floor > shop.events_through()
         log.append("event", [{"time_s": 2.0, "action": "click", "item_id": "p3"}])
         store = OnlineCounters.open([clicks], shop, log, lambda: engine.items)
-        assert store.at("clicks", np.array([3, 4]), 5.0).tolist() == [2.0, 0.0]
+        assert store.counts(clicks, np.array([3, 4]), 5.0).tolist() == [2.0, 0.0]
 
 
 def test_segments_grow_and_keep_their_order(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,11 +54,11 @@ def test_compile_and_facets_go_by_request(items, engine):
     requests = engine.compile(Requests.make(["lamp", "red lamp"], filters=[None, In("colour", ("Red",))]))
     assert requests.masks().bits.shape == (2, items.num_rows)
     match = [engine.text.match(q, {}) for q in requests.query]
-    first, second = engine.facets(requests, match, ["colour"])
-    assert len(first["colour"]["values"]) == 4
-    assert second["colour"]["values"][0]["value"] == "Red"
-    assert engine.facets(requests, [None, None], ["colour"])[0] != first
-    assert engine.num_groups(match[0] & items.live) <= (match[0] & items.live).sum()
+    first, second = engine.count(requests, match, ["colour"])
+    assert len(first.facets["colour"]["values"]) == 4
+    assert second.facets["colour"]["values"][0]["value"] == "Red"
+    assert engine.count(requests, [None, None], ["colour"])[0].facets != first.facets
+    assert first.groups <= first.rows == (match[0] & items.live).sum()
 
 
 def test_build_open_refresh_and_vectors_on_disk(tmp_path):

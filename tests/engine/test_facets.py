@@ -7,6 +7,7 @@ from aisle.core.filters import And, In, Range, Sort, without
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
 from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.compiled import rows_where
 from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
 from aisle.engine.embedded.filters import Fields, compile_filters
 
@@ -36,7 +37,7 @@ def rows_of(fields, filter, match) -> np.ndarray:
 def test_counts_equal_counting_by_hand(items, fields, filter, share):
     match = None if share is None else np.random.default_rng(2).random(items.num_rows) < share
     group = items.group()
-    facets = FacetCounter(fields).count(filter, match, FIELDS)
+    facets = FacetCounter(fields).count(filter, match, FIELDS).facets
     assert list(facets) == FIELDS
     for field, facet in facets.items():
         rows = np.flatnonzero(rows_of(fields, without(filter, field), match))
@@ -59,16 +60,20 @@ def test_counts_equal_counting_by_hand(items, fields, filter, share):
 def test_selected_values_are_always_shown(items, fields):
     rare = In("brand", ("brand 69",))
     match = np.zeros(items.num_rows, bool)
-    values = FacetCounter(fields).count(rare, match, ["brand"])["brand"]["values"]
+    values = FacetCounter(fields).count(rare, match, ["brand"]).facets["brand"]["values"]
     assert values == [{"value": "Brand 69", "count": 0}]
-    shown = FacetCounter(fields).count(In("brand", tuple(f"Brand {n}" for n in range(70))), None, ["brand"])["brand"]
+    shown = (
+        FacetCounter(fields).count(In("brand", tuple(f"Brand {n}" for n in range(70))), None, ["brand"]).facets["brand"]
+    )
     assert len(shown["values"]) == 70
-    assert len(FacetCounter(fields).count(None, None, ["brand"])["brand"]["values"]) == MOST_VALUES
+    assert len(FacetCounter(fields).count(None, None, ["brand"]).facets["brand"]["values"]) == MOST_VALUES
 
 
 def test_products_not_variants(items, fields):
     rows = items.live & (np.arange(items.num_rows) < 100)
-    assert FacetCounter(fields).num_groups(rows) == len(set(items.group()[rows])) < rows.sum()
+    for match, chosen in ((rows, rows), (None, items.live)):
+        counts = FacetCounter(fields).count(None, match, [])
+        assert counts.groups == len(set(items.group()[chosen])) < counts.rows == chosen.sum()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_counts_follow_changes_as_if_made_anew(items):
         for q in range(2):
             np.testing.assert_array_equal(requests.masks().of(q), anew.masks().of(q))
         match = [None, rng.random(items.num_rows) < 0.5]
-        assert columns.facets(requests, match, names) == fresh.facets(anew, match, names)
+        assert columns.count(requests, match, names) == fresh.count(anew, match, names)
         every = rng.permutation(items.num_rows).astype(np.int32)
         for sort in sorts:
             np.testing.assert_array_equal(columns.order(every, sort), fresh.order(every, sort))
@@ -129,9 +134,16 @@ def test_values_are_found_by_how_a_word_of_them_begins(fields):
     found = counter.values_like(None, None, "category", ["lam", "kettle"])["values"]
     assert {v["value"] for v in found} >= {"Home > lamps", "Home > kettles"}
     assert all("lamp" in v["value"] or "kettle" in v["value"] for v in found)
-    every = {v["value"]: v["count"] for v in counter.count(None, None, ["category"])["category"]["values"]}
+    every = {v["value"]: v["count"] for v in counter.count(None, None, ["category"]).facets["category"]["values"]}
     assert all(every.get(v["value"], v["count"]) == v["count"] for v in found)
     columns, requests = Columns(fields.items), Requests.make([""])
-    assert columns.facets(columns.compile(requests), [None], ["category~LAM"])[0]["category~LAM"]["values"] == [
-        v for v in found if "lamp" in v["value"]
-    ]
+    (counts,) = columns.count(columns.compile(requests), [None], ["category~LAM"])
+    assert counts.facets["category~LAM"]["values"] == [v for v in found if "lamp" in v["value"]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.003, 0.5, 1.0])
+@pytest.mark.parametrize("size", [0, 5, 8, 1001])
+def test_rows_of_a_mask(size, share):
+    mask = np.random.default_rng(size).random(size + 3) < share
+    for part in (mask[:size], mask[3:]):
+        np.testing.assert_array_equal(rows_where(part), np.flatnonzero(part))

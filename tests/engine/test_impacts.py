@@ -18,6 +18,7 @@ from aisle.core.lists import ItemLists, splits_of
 from aisle.core.requests import RowMasks
 from aisle.core.shop import SparseIndex
 from aisle.engine.embedded import impacts as module
+from aisle.engine.embedded import impacts_files
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.impacts import Impacts
 from aisle.engine.embedded.impacts_kernels import BLOCK
@@ -287,11 +288,49 @@ def test_a_damaged_file_is_refused(tmp_path):
 def test_a_failed_save_leaves_the_version_before(tmp_path, monkeypatch):
     index = saved(tmp_path)
     index.put(np.array([7]), Bags.of([{1: 1.0}]))
-    monkeypatch.setattr(module, "sync_tree", lambda folder: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(impacts_files, "sync_tree", lambda folder: (_ for _ in ()).throw(OSError("no space left")))
     with pytest.raises(OSError, match="no space"):
         index.saved(tmp_path / "bags")
-    assert Impacts.open(tmp_path / "bags", 1).bag(7) == {7: 0.5, 8: 1.5}
+    again = Impacts.open(tmp_path / "bags", 1)
+    assert again.bag(7) == {1: 1.0}, "a put of an index that was saved lasts without another save"
+    assert again.bag(8) == {8: 0.5, 9: 1.5}
     assert not list((tmp_path / "bags").glob(".impacts-*"))
+
+
+@pytest.mark.parametrize("most_changes", [3, 100])
+def test_another_process_follows_puts_deletes_and_overrides(tmp_path, monkeypatch, most_changes):
+    monkeypatch.setattr(impacts_files, "MOST_CHANGES", most_changes)
+    mine = saved(tmp_path)
+    other = Impacts.open(tmp_path / "bags", 1)
+    assert not other.follow()
+    changes = (
+        lambda: mine.put(np.array([7, 60]), Bags.of([{1: 1.0}, {2: 2.0}])),
+        lambda: mine.delete(np.array([8])),
+        lambda: mine.scale_term(9, 0.0),
+        lambda: mine.set_weight(10, 40, 3.0),
+        lambda: mine.put(np.array([10]), Bags.of([{5: 1.0}])),
+        lambda: mine.put(np.array([61]), Bags.of([{3: 1.0}])),
+        lambda: mine.delete(np.array([10])),
+        lambda: mine.put(np.array([10]), Bags.of([{6: 1.0}])),
+    )
+    for change in changes:
+        change()
+        assert other.follow()
+        assert not other.follow()
+        for reader in (other, Impacts.open(tmp_path / "bags", 1)):
+            assert [reader.bag(row) for row in range(70)] == [mine.bag(row) for row in range(70)]
+    assert other.bag(10) == {6: 1.0}
+    assert len(list((tmp_path / "bags").glob("v*"))) <= 3
+
+
+def test_a_damaged_change_is_refused(tmp_path):
+    saved(tmp_path).put(np.array([7]), Bags.of([{1: 1.0}]))
+    [change] = (tmp_path / "bags" / "v1").glob("change-*.npz")
+    whole = bytearray(change.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    change.write_bytes(whole)
+    with pytest.raises(StateError, match="put the bags again"):
+        Impacts.open(tmp_path / "bags", 1)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def test_lists_of_another_generation_are_refused(view, env):
 def test_an_excluded_row_is_a_broken_contract(view, env):
     class Careless:
         def retrieve(self, requests, k):
-            return ItemLists(np.array([0, 1]), np.array([0, 2]), {"score": np.ones(2, np.float32)})
+            lists = ItemLists(np.array([0, 1]), np.array([0, 2]), {"score": np.ones(2, np.float32)})
+            return ItemLists.concat([lists] * len(requests))
 
     funnel = Funnel(Plan(retrieval={"bm25": Bm25()}), env, {"retrieval.bm25": Fitted(Bm25(), Careless(), "x")}, "x")
     with pytest.raises(ContractError, match="a row that the request's filter or a tombstone excludes"):
@@ -214,3 +215,15 @@ def test_explanations_are_words_for_every_row(lexical):
 def test_a_random_stage_writes_its_propensities_and_others_one(lexical):
     page = lexical.serve(Requests.make(["lamp"]), strict=True)
     assert (page.lists["propensity"] == 1).all()
+
+
+def test_a_filtered_search_asks_its_retrievers_once_with_and_without_its_filter(view, env):
+    plan = recipes.plan("hybrid_own").replace(depth=Depth(retrieve=30, rank=10))
+    funnel = plan.fit(view, env)
+    asked = [Requests.make(["red lamp"], filters=f, limit=500) for f in (None, Range("price_cents", 0, 5000))]
+    free, filtered = (funnel.serve(requests, facets=("brand",), strict=True) for requests in asked)
+    retrieved = [trace.stage for trace in filtered.trace if trace.stage == "retrieval.minilm"]
+    assert retrieved == ["retrieval.minilm"], "both in one batch"
+    group = view.items.group()
+    assert 0 < filtered.total[0] < free.total[0]
+    assert set(group[filtered.lists.item]) < set(group[free.lists.item]), "a filter takes a part of the list"

@@ -98,3 +98,21 @@ def test_in_memory_nothing_is_written(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="did you mean 'own'"):
         env.encoder("owm")
     assert environment.own_encoder(two_tastes().items, None).dim == env.encoder("own").dim
+
+
+@pytest.mark.parametrize(
+    ("named", "local", "expected"),
+    [
+        (None, None, "cpu"),
+        ("cuda", None, "cuda"),
+        ("cuda", "2", "cuda:2"),
+        ("cuda:1", "0", "cuda:1"),
+        (None, "1", "cpu"),
+    ],
+)
+def test_the_device_is_named_by_the_environment(monkeypatch, named, local, expected):
+    for variable, value in ((environment.DEVICE, named), ("LOCAL_RANK", local)):
+        monkeypatch.delenv(variable, raising=False)
+        if value is not None:
+            monkeypatch.setenv(variable, value)
+    assert environment.device() == expected

@@ -75,6 +75,42 @@ class TestTagger:
         assert Tagger(more).said([6])[0].values["material"] == ("leather",)
 
 
+@pytest.fixture(scope="module")
+def tagger() -> Tagger:
+    """The shelf again with weights: 1.5 kg, 1500 g, 900 g, and none."""
+    weights = [(1.5, "kg"), (1500.0, "g"), (900.0, "g"), None, (1.5, "kg"), (1.5, "kg")]
+    rows = []
+    for (item_id, title, brand, category, _, cents), weight in zip(SHELF, weights, strict=True):
+        measured = [] if weight is None else [{"name": "weight", "text": None, "number": weight[0], "unit": weight[1]}]
+        rows.append({
+            "item_id": item_id, "title": title, "brand": brand, "category": [category], "price_cents": cents,
+            "attributes": measured,
+        })  # fmt: skip
+    return Tagger(ItemTable.from_table(pa.Table.from_pylist(rows, schema=CATALOGUE)))
+
+
+class TestNumbers:
+    def test_a_number_is_read_in_the_units_that_the_catalogue_uses(self, tagger):
+        for query in ("boots 1500g", "boots 1.5 kg", "boots 1,5kg"):
+            (measure,) = tagger.asked(query).measures
+            assert measure.options == (("weight", pytest.approx(1.5)),)
+        assert tagger.asked("lamps under $25").measures == ()
+        assert tagger.asked("27 inch boots").measures == ()
+
+    def test_it_is_compared_across_units_and_silence_is_unknown(self, tagger):
+        teacher = Teacher(tagger, SCALE)
+        readings = teacher.read("boots 1500 g", [0, 1, 2, 3])
+        assert [r.attribute if r.attribute is None else ATTRIBUTE[r.attribute] for r in readings] == [
+            "all", "all", "conflict", None
+        ]  # fmt: skip
+        (unwanted,) = teacher.read("boots not 900 g", [2])
+        assert ATTRIBUTE[unwanted.attribute] == "conflict"
+
+    def test_what_the_attribute_list_leaves_out_may_stand_in_the_title(self, tagger):
+        assert tagger.said([3])[0].numbers == {}
+        assert "900 g" in str(tagger.asked("900 g boots").measures[0])
+
+
 class TestTeacher:
     @pytest.mark.parametrize(
         ("query", "item", "category", "attribute"),
@@ -102,6 +138,10 @@ class TestTeacher:
         for label in range(4):
             for rationale in teacher.write("leather hiking boots", range(6), np.full(6, label)):
                 assert teacher.table.label(rationale.category, rationale.attribute) == label == rationale.verdict
+
+    def test_the_verdict_quotes_the_rule_that_the_query_calls_for(self, teacher):
+        (rationale,) = teacher.write("boots without leather", [1], np.array([3]))
+        assert "negation" in rationale.words[4]
 
     def test_without_the_label_it_explains_only_what_it_sees(self, items):
         blind = Teacher(Tagger(items), SCALE, sees_label=False)
@@ -143,6 +183,14 @@ class TestPrompts:
         assert all(meaning in head for meaning in SCALE.meanings)
         assert prompts.tail("Boot", judged="2").endswith("Grade:")
         assert "hiking" not in prompts.tail("Boot")
+
+    def test_a_plain_prompt_says_every_word_once(self, items):
+        assert Prompts(SCALE, ("1", "2", "3", "4")).items(items, np.array([0, 5])) == [
+            "leather hiking boot boots alpo <price:> 90", "hiking boot boots basso <price:> 26"
+        ]  # fmt: skip
+        assert Prompts(SCALE, ("1", "2", "3", "4"), "instructed").items(items, np.array([0])) == item_texts(
+            items, np.array([0])
+        )
 
     def test_an_item_shows_title_category_brand_price_and_attributes(self, items):
         (text,) = item_texts(items, np.array([0]))

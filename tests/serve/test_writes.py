@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.serve.app import create_app
-from aisle.serve.background import Reencoding
+from aisle.serve.keeping import Reencoding
 from aisle.serve.live import LiveShop
 
 from .test_following import until
@@ -132,7 +132,7 @@ def test_a_bad_record_refuses_the_whole_batch(
     assert answer.status_code == 400
     assert said in answer.json()["error"]
     assert answer.json()["remedy"]
-    assert not live.knows("good")
+    assert live.unknown(["good"]) == ["good"]
 
 
 def test_products_are_changed_from_here_or_with_the_key(live: LiveShop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +208,80 @@ def test_no_request_fails_while_the_catalogue_grows(client: TestClient, live: Li
         thread.join()
     assert wrong == []
     assert len(found(client, "grown")) == 100
+
+
+REFUSED = [
+    ("POST", "/api/items", {"items": [{"item_id": "b", "price": 1}]}, "items.0.price is no field", "'price_cents'"),
+    ("POST", "/api/items", {"items": [{"item_id": "b", "hue": 1}]}, "items.0.hue is no field", "goes into attributes"),
+    ("POST", "/api/items", {"items": [{"item_id": 5}]}, "items.0.item_id is 5: expected text", "/docs"),
+    ("POST", "/api/items", {"items": []}, "items is a list of 0: expected at least 1", "/docs"),
+    ("POST", "/api/items", {"items": [{"item_id": "b", "category": {"a": 1}}]}, "expected a list or text", "/docs"),
+    ("POST", "/api/items", {"items": [{"item_id": "b", "attributes": {"w": True}}]}, "attributes.w is True: ", "/docs"),
+    (
+        "POST",
+        "/api/items",
+        {"items": [{"item_id": "p1"}, {"item_id": "no"}], "partial": True},
+        "no item 'no'",
+        "add it",
+    ),
+    ("PATCH", "/api/items/p1", {"color": "red"}, "color is no field", "goes into attributes"),
+    ("PATCH", "/api/items/p1", {}, "names no column", "price_cents"),
+    ("PATCH", "/api/items/gone", {"price_cents": 1}, "no item 'gone'", "POST /api/items"),
+    ("DELETE", "/api/items/p1?timeout_s=1e9", None, "timeout_s is '1e9': expected less than", "/docs"),
+    ("POST", "/api/events", {"events": [{"action": "clicked"}]}, "action is 'clicked': expected 'impression'", "/docs"),
+    ("POST", "/api/events", {"events": [{"action": "click", "user": "u"}]}, "user is no field", "'user_id'"),
+    (
+        "POST",
+        "/api/events",
+        {"events": [{"action": "click", "time_s": 1.7e12}]},
+        "time_s is 1700000000000.0",
+        "not milliseconds",
+    ),
+]
+
+
+@pytest.mark.parametrize(("verb", "path", "body", "error", "remedy"), REFUSED)
+def test_a_mistake_is_told_with_its_value_and_a_remedy(
+    live: LiveShop, client: TestClient, verb: str, path: str, body: Any, error: str, remedy: str
+) -> None:
+    assert live.log is not None
+    before = live.log.last_sequence
+    answer = client.request(verb, path, json=body) if body is not None else client.request(verb, path)
+    assert answer.status_code in (400, 404), answer.text
+    assert error in answer.json()["error"], answer.text
+    assert remedy in answer.json()["remedy"], answer.text
+    assert not [r for r in live.log.read(before) if r.kind != "request"], "nothing of it is accepted"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "error"),
+    [
+        (b"[" * 100_000, 400, "nested too deeply"),
+        (b'{"items": [{"item_id": "b", "rating": NaN}]}', 400, "items.0.rating is nan: expected a finite number"),
+        (b"\xff\xfe", 400, "JSON"),
+        (b" " * 16_000_001, 413, "more than 16,000,000 bytes"),
+        ([b" " * 9_000_000] * 2, 413, "more than 16,000,000 bytes"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(client: TestClient, content: Any, status: int, error: str) -> None:
+    body = iter(content) if isinstance(content, list) else content
+    answer = client.post("/api/items", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert error in answer.json()["error"]
+
+
+def test_readiness_says_what_is_wrong_with_the_synonyms(live: LiveShop, client: TestClient) -> None:
+    assert client.get("/ready").json()["synonyms_error"] is None
+    assert live.shop is not None
+    rules = live.shop.rules_folder / "synonyms.txt"
+    rules.write_text("lamp => \n")
+    assert str(rules) in client.get("/ready").json()["synonyms_error"]
+    rules.unlink()
+    assert client.get("/ready").json()["synonyms_error"] is None
+
+
+def test_did_you_mean_says_how_sure_it_is(client: TestClient) -> None:
+    answer = client.get("/api/search?q=dessk").json()
+    assert answer["suggestion"] == "desk"
+    assert 0 < answer["suggestion_confidence"] <= 1
+    assert client.get("/api/search?q=desk").json()["suggestion_confidence"] is None

@@ -17,8 +17,8 @@ import torch.distributed as dist
 
 from aisle.core.tables import Ids
 from aisle.sparse.recis import Recis
-from aisle.sparse.recis.lookup import Spread
 from aisle.sparse.recis.reader import together
+from aisle.sparse.recis.spread import Spread
 
 STEPS, SAMPLES = 10, 24
 PART = Recis(

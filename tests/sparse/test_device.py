@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from numba.core.errors import TypingError
 
 from aisle.core.errors import SettingError
 from aisle.core.tables import Ids
-from aisle.sparse.recis import Recis, map_kernels
+from aisle.sparse.recis import Recis, map_kernels, optimiser_kernels
 from aisle.sparse.recis.device_engine import DeviceTables
 from aisle.sparse.recis.device_map import DeviceMap, mixed
 from aisle.sparse.recis.layout import coalesced
-from aisle.sparse.recis.lookup import slice_of
+from aisle.sparse.recis.spread import slice_of
 
 EMBEDDINGS = {
     "item": {"dim": 6, "keep_steps": 3},
@@ -20,6 +25,7 @@ EMBEDDINGS = {
     "last": {"dim": 6, "combiner": "tile", "tile_len": 2, "keep_steps": 3},
     "brand": {"dim": 3, "reduce": "id", "combiner": "mean"},
     "look": {"dim": 3, "reduce": "id", "table": "brand", "combiner": "mean", "admit": "read_only"},
+    "shade": {"dim": 8, "reduce": "id"},
     "rare": {"dim": 4, "min_count": 3},
     "capped": {"dim": 4, "max_rows": 12},
 }
@@ -56,6 +62,7 @@ def test_device_equals_compiled(optimiser, tmp_path):
             "last": Ids(rng.integers(0, 90, splits[-1]), splits),
             "brand": rng.integers(0, 20, (16, 2)),
             "look": rng.integers(0, 40, 16),
+            "shade": rng.integers(0, 20, 16),
             "rare": rng.integers(0, 30, 16),
             "capped": rng.integers(0, 40, 16),
         }
@@ -109,3 +116,34 @@ def test_one_hash_in_three_places():
 def test_a_gpu_is_refused_while_its_vectors_are_unproven():
     with pytest.raises(SettingError, match="unproven=true"):
         Recis(embeddings={"item": {"dim": 4}}, device="cuda").build()
+
+
+@pytest.fixture
+def search(monkeypatch):
+    """The module that names the first part in which a device differs."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks" / "sparse"))
+    return importlib.import_module("gpu_find")
+
+
+def test_the_search_finds_nothing_where_all_is_equal(search):
+    for name, answers in islice(search.parts("cpu"), 10):
+        assert search.compared(answers) == "", name
+
+
+def test_the_search_names_what_differs_and_which_side(search, monkeypatch):
+    write = search.DeviceRows.write
+    monkeypatch.setattr(search.DeviceRows, "write", lambda self, name, row, value: write(self, name, row, 2 * value))
+    name, seen = search.find("cpu")
+    assert name == "rows in blocks"
+    assert "apart: numpy" in seen
+    answers = {"a": np.ones(3), "b": np.ones(3), "c": np.array([1.0, 1.0, 2.0])}
+    seen = search.compared({side: {"vector": v} for side, v in answers.items()})
+    assert "in 1 places, first [2]; apart: c" in seen
+
+
+def test_loops_over_lanes_refuse_other_numbers():
+    """They would read the bits of float64 as float32, which is how means by id went wrong on the CPU."""
+    row, data, slot = np.zeros(1, np.int32), np.zeros(8, np.float32), np.zeros(0, np.float32)
+    arrays = (data, data.view(np.uint16), False, 8, 8, slot, 0)
+    with pytest.raises(TypingError, match="float64; it takes float32"):
+        optimiser_kernels.sgd(row, np.zeros(8), np.float32(1), *arrays, (np.float32(1), np.float32(1)), 1)

@@ -13,7 +13,7 @@ import pytest
 
 from aisle.core.tables import Ids
 from aisle.sparse.recis.id_map import Distinct
-from aisle.sparse.recis.lookup import SLICES, owner_of, slice_of
+from aisle.sparse.recis.spread import SLICES, owner_of, slice_of
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 

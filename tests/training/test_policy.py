@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from torch import Tensor
 from aisle.core.errors import ContractError
 from aisle.nn.backbones.backbone import Sampling
 from aisle.training.advantages import group_advantage, spread_over_tokens
+from aisle.training.distributed import Workers, workers
 from aisle.training.loop import train
 from aisle.training.policy import (
     GroupLoss,
@@ -170,7 +176,7 @@ class TestLoop:
         with pytest.raises(ContractError, match="multiple of 2"):
             batches.state()
         assert next(lessons) is first
-        assert batches.state() == {"asked": batches.asked, "given": 2}
+        assert batches.state() == {"asked": [batches.asked], "given": 2}
 
     def test_answers_sampled_under_a_hint_are_learned_under_the_plain_prompt(self):
         """Guided replay: the old policy is re-scored without the hint, so the ratio starts at 1."""
@@ -204,3 +210,64 @@ class TestLoop:
         assert joined.index.tolist() == [ASKED[3], ASKED[1], ASKED[0]]
         assert torch.equal(joined.old_logp[:G], rollout.old_logp[3 * G : 4 * G])
         assert all(a[-1] == END or len(a) == 3 for of in joined.answers for a in of)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.training import test_policy
+test_policy.learn_together({folder!r})
+"""
+
+
+def learn_together(folder: str) -> None:
+    """Five steps, and five more from the checkpoint; prints the weights, the prompts that were asked and the accuracy."""
+    with workers() as group:
+        module = model(seed=group.rank)
+        functions = steps()
+        for in_all in (5, 60):
+            batches = stream(module, functions, prompts=4, workers=group)
+            settings = SETTINGS.model_copy(update={"save_every": 5, "max_steps": in_all, "schedule": "constant"})
+            train(module, batches, lesson_loss(functions), settings, folder=Path(folder), workers=group)
+        weights = float(sum(p.detach().double().abs().sum() for p in module.parameters()))
+        print(json.dumps([weights, batches.asked, accuracy(module)]))
+
+
+def test_two_processes_reinforce_one_policy(tmp_path):
+    """Started as torchrun starts them; each samples its own half of the prompts, gradients are averaged."""
+    code = SCRIPT.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path))
+    started = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(28_400 + os.getpid() % 1000),
+        "WORLD_SIZE": "2",
+    }
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=started | {"RANK": str(rank)}
+        )
+        for rank in range(2)
+    ]
+    (first, asked, right_share), (second, other_asked, _) = (json.loads(r.communicate(timeout=100)[0]) for r in runs)
+    assert first == second
+    assert right_share == 1.0
+    assert min(asked, other_asked) >= 4 * 55
+
+
+def test_a_place_saved_by_two_processes_is_found_again_by_each():
+    both = [stream(model(), steps(), prompts=2, workers=Workers(rank, 2)) for rank in range(2)]
+    for rank, batches in enumerate(both):
+        batches.load({"asked": [6, 9], "given": 3})
+        assert batches.asked == (6, 9)[rank]
+    alone = stream(model(), steps(), prompts=2)
+    alone.load({"asked": [6, 9], "given": 3})
+    assert alone.asked == 9
+    shares = [next(iter(batches)).rollout.index for batches in both]
+    assert not set(shares[0]) & set(shares[1])
+
+
+def test_what_watches_the_loss_sees_the_surrogate_of_each_token():
+    module = model()
+    rollout = sample_freely(module, ASKED, prompts(), G, Sampling(max_new=2), torch.Generator().manual_seed(0))
+    loss = GroupLoss(kl=0.0, watch=lambda m, value_SR, is_token_SR: {"seen": float(is_token_SR.sum())})
+    _, figures = loss(module, rollout, group_advantage(reward(rollout)))
+    assert figures["seen"] == float(rollout.packed().is_token.sum())

@@ -16,6 +16,7 @@ from aisle.cli.evaluate import evaluate
 from aisle.cli.export import export
 from aisle.cli.fit import fit
 from aisle.cli.ingest import ingest
+from aisle.cli.judge import judge
 from aisle.cli.methods import methods
 from aisle.cli.restore import restore
 from aisle.cli.rollback import rollback
@@ -56,7 +57,7 @@ def _options(
 
 
 OPERATIONS = (rollback, backup, restore, export, care)
-for command in (demo, serve, ingest, search, evaluate, fit, bench, methods, simulate, synonyms, *OPERATIONS):
+for command in (demo, serve, ingest, search, evaluate, fit, judge, bench, methods, simulate, synonyms, *OPERATIONS):
     app.command()(command)
 
 

@@ -56,7 +56,11 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
 
 
 def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
-    """A recipe, a single method, or a plan file, with ``path=value`` settings applied.  Raises UnknownName."""
+    """A recipe, a single method, or a plan file, with ``path=value`` settings applied.
+
+    Of a single method a setting may be named as the method has it (``width=64``) or in the plan (``ranking.width=64``).
+    Raises UnknownName.
+    """
     from aisle import recipes
     from aisle.core import registry
     from aisle.core.errors import UnknownName, nearest
@@ -67,11 +71,25 @@ def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
         plan = recipes.plan(name)
     elif name in registry.names():
         plan = plan_of_method(name)
+        settings = [_in_plan(name, assignment) for assignment in settings]
     else:
         raise UnknownName(f"no plan or method {name!r}{nearest(name, [*recipes.RECIPES, *registry.names()])}")
     for assignment in settings:
         plan = plan.with_setting(assignment)
     return plan
+
+
+def _in_plan(name: str, assignment: str) -> str:
+    """``width=64`` of the method ``ranking.dnn`` as ``ranking.width=64``; what names a part of the plan stays as it is."""
+    from aisle.core import registry
+    from aisle.funnel.plan import MANY, Plan
+
+    cls: Any = registry.method(name)
+    head = assignment.partition("=")[0].partition(".")[0]
+    if head in Plan.__dataclass_fields__ or head not in cls.model_fields:
+        return assignment
+    slot = name if registry.folder_of(name) in MANY else registry.folder_of(name)
+    return f"{slot}.{assignment}"
 
 
 def plan_of_file(path: Path) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -51,12 +52,16 @@ def fit(
         name, opened = plan or "hybrid", Shop.open(Path(shop))
     chosen = plan_named(name, settings or ())
     start = perf_counter()
-    take_in_events(opened)
+    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, which fit together
+    if is_first:
+        take_in_events(opened)
     with progress(quiet=as_json) as report:
         env = open_env(opened, seed=seed, progress=report)
         for encoder in sorted(chosen.encoders()):
             encode_items(env, opened, encoder, progress=report)
         fitted = funnels.fit(chosen, opened.view(), env, stages=funnels.StoredStages(opened))
+        if not is_first:
+            return
         version = funnels.save(fitted, opened)
     opened.point(funnel=version, plan=name)
     stages = {slot: stage.version for slot, stage in fitted.fitted.items()}

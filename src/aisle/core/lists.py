@@ -161,16 +161,30 @@ class ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""
         if rows.dtype == bool:
             rows = np.flatnonzero(rows)
-        counts = np.bincount(self.owner[rows], minlength=len(self)) if len(self) != 1 else np.array([len(rows)])
         columns = {n: c[rows] for n, c in self.columns.items()}
+        if len(self) == 1:
+            return ItemLists(self.item[rows], np.array([0, len(rows)]), columns, self.generation)
+        counts = np.bincount(self.owner[rows], minlength=len(self))
         return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
 
     def top(self, k: int, by: str) -> ItemLists:
         """The k best rows of each list, best first; NaN last, ties go to the lower catalogue row."""
+        return self.take(self.best(k, by))
+
+    def best(self, k: int, by: str) -> Array:
+        """int64: where the rows of ``top`` stand here."""
         score = self[by]
         key = np.where(np.isnan(score), np.inf, -score) if score.dtype.kind == "f" else -score.astype(np.int64)
-        order = np.lexsort((self.item, key, self.owner))
-        return self.take(order[self.position < k])
+        if len(self) > 1:
+            order: Array = np.lexsort((self.item, key, self.owner))
+            return order[self.position < k]
+        if not 0 < 4 * k < len(key):
+            whole: Array = np.lexsort((self.item, key))
+            return whole[:k]
+        # Few of many: only those up to the k-th key, ties included, are put in order.
+        few = np.flatnonzero(key <= np.partition(key, k - 1)[k - 1])
+        best: Array = few[np.lexsort((self.item[few], key[few]))[:k]]
+        return best
 
     def list_of(self, q: int) -> ItemLists:
         """List q alone, as a batch of one."""
@@ -183,6 +197,14 @@ class ItemLists:
         rows = np.arange(splits[-1]) + np.repeat(self.splits[lists] - splits[:-1], counts)
         return ItemLists(self.item[rows], splits, {n: c[rows] for n, c in self.columns.items()}, self.generation)
 
+    def first(self, q: int) -> ItemLists:
+        """The first q lists; this very object when there are no more."""
+        if q == len(self):
+            return self
+        stop = int(self.splits[q])
+        columns = {n: c[:stop] for n, c in self.columns.items()}
+        return ItemLists(self.item[:stop], self.splits[: q + 1], columns, self.generation)
+
     @staticmethod
     def union(parts: Sequence[ItemLists]) -> ItemLists:
         """Every item of every part once, in row order; a column holds its missing value where its part lacks the item.
@@ -194,8 +216,8 @@ class ItemLists:
         if len({len(p) for p in parts}) > 1:
             sizes = " and ".join(str(len(p)) for p in parts)
             raise ContractError(f"batches of {sizes} lists cannot be joined; give one list a request in each")
-        unique, slot = np.unique(np.concatenate([p.keys for p in parts]), return_inverse=True)
-        counts = np.bincount(unique >> 32, minlength=len(parts[0]))
+        unique, slot = _distinct(np.concatenate([p.keys for p in parts]))
+        splits = np.searchsorted(unique, np.arange(len(parts[0]) + 1) << 32)
         columns: dict[str, Array] = {}
         at = 0
         for part in parts:
@@ -205,7 +227,7 @@ class ItemLists:
                 if name not in columns:
                     columns[name] = np.full((len(unique), *column.shape[1:]), missing_value(column.dtype), column.dtype)
                 columns[name][here] = column
-        return ItemLists((unique & 0xFFFFFFFF).astype(np.uint32).view(np.int32), splits_of(counts), columns, generation)
+        return ItemLists((unique & 0xFFFFFFFF).astype(np.uint32).view(np.int32), splits, columns, generation)
 
     @staticmethod
     def concat(parts: Sequence[ItemLists]) -> ItemLists:
@@ -215,6 +237,17 @@ class ItemLists:
         names = parts[0].columns.keys()
         columns = {n: np.concatenate([p[n] for p in parts]) for n in names}
         return ItemLists(np.concatenate([p.item for p in parts]), splits_of(counts), columns, generation)
+
+
+def _distinct(key_N: Array) -> tuple[Array, Array]:
+    """The distinct keys, ascending, and int64[N]: where each key stands among them.  Half of ``np.unique``'s time."""
+    order = np.argsort(key_N)
+    key_N = key_N[order]
+    first = np.ones(len(key_N), bool)
+    np.not_equal(key_N[1:], key_N[:-1], out=first[1:])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(first) - 1
+    return key_N[first], place
 
 
 def same_generation(parts: Sequence[ItemLists]) -> int | None:

@@ -126,6 +126,7 @@ class Method(Settings):
     """Base of every method.  Subclasses add settings, and ``METHOD = <class>`` at the end of their file.
 
     reads, writes   columns the fitted stage reads from and writes to its requests or candidates
+    bags            the model whose bags of items the fitted stage makes (``core.roles.BagMaker``); "" for none
     counters        what the fitted stage asks ``env.counts`` for; a server keeps these, and no others
     needs           name -> ``retrieval.bm25`` (a stage of this plan), ``relevance.lref@VERSION`` or ``columns:NAME``
     settings_version, migrate   how older saved settings are brought up to date
@@ -140,6 +141,10 @@ class Method(Settings):
     @property
     def writes(self) -> frozenset[str]:
         return frozenset()
+
+    @property
+    def bags(self) -> str:
+        return ""
 
     @property
     def counters(self) -> tuple[Counter, ...]:

@@ -66,6 +66,9 @@ class RowMasks:
 
     def allows(self, owner: Array, item: Array) -> Array:
         """bool[N]: whether request ``owner[n]`` may see row ``item[n]``; rows beyond the bitmap are refused."""
+        if len(self.which) == 1 and len(item) and item.min() >= 0 and item.max() < self.bits.shape[1]:
+            mask: Array = self.bits[self.which[0]]
+            return mask[item]
         inside = (item >= 0) & (item < self.bits.shape[1])
         allowed: Array = inside & self.bits[self.which[owner], np.where(inside, item, 0)]
         return allowed

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from aisle.core.bags import Bags
 from aisle.core.lists import Array, ItemLists
 from aisle.core.requests import Requests
 
@@ -44,6 +45,15 @@ class RequestEnricher(Protocol):
 class Retriever(Protocol):
     def retrieve(self, requests: Requests, k: int) -> ItemLists:
         """At most k distinct allowed items a request with ``score`` float32, best first."""
+        ...
+
+
+@runtime_checkable
+class BagMaker(Protocol):
+    """A retriever that finds items by bags of its own in the engine, under the name that its method says in ``bags``."""
+
+    def bags(self, rows: Array) -> Bags:
+        """One bag a row, from the catalogue as it is now; asked again for rows that are new or changed."""
         ...
 
 

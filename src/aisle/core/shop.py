@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -201,6 +201,10 @@ class TextIndex(Protocol):
         """Did-you-mean: the query with its unknown words mended, or None when there is nothing to mend."""
         ...
 
+    def suggestion(self, query: str) -> tuple[str, float] | None:
+        """Did-you-mean and how sure it is, 0 to 1."""
+        ...
+
     def terms(self, query: str) -> list[str]:
         """The analysed words of a query."""
         ...
@@ -273,6 +277,18 @@ class SparseIndex(Protocol):
         ...
 
 
+class Tally(NamedTuple):
+    """
+    rows    allowed rows of a match set
+    groups  products among them, variants counted once
+    facets  field -> counts by product, each facet without its own selection
+    """
+
+    rows: int
+    groups: int
+    facets: Mapping[str, Any]
+
+
 class Engine(Protocol):
     """The indexes of one catalogue generation.  Answers for rows added after a stage was fitted."""
 
@@ -318,12 +334,8 @@ class Engine(Protocol):
         """The same requests with ``allowed``: their filters and the live rows as bitmaps, each distinct filter once."""
         ...
 
-    def facets(self, requests: Requests, match: Sequence[Array], fields: Sequence[str]) -> list[Mapping[str, Any]]:
-        """Facet counts of each request over its match set, by groups; each facet without its own selection."""
-        ...
-
-    def num_groups(self, rows_I: Array) -> int:
-        """Products among these rows (bool[I]), variants counted once."""
+    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Tally]:
+        """What a page counts of each request's match set (bool[I], None: every row) under its filter."""
         ...
 
     def order(self, rows: Array, sort: Sort | None) -> Array:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from aisle.core.errors import DataError, StateError
-from aisle.data.shop import WAIT_S, Shop
+from aisle.data.pointed import WAIT_S
+from aisle.data.shop import Shop
 
 
 def earlier(shop: Shop) -> list[dict[str, Any]]:

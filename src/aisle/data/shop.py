@@ -24,10 +24,8 @@ import os
 import re
 import shutil
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -35,17 +33,17 @@ from typing import Any
 import pyarrow as pa
 
 from aisle.core.atomic import file_hash, sync, sync_tree, write_file, write_json
-from aisle.core.errors import Busy, DataError, GenerationError, StateError
+from aisle.core.errors import DataError, GenerationError, StateError
 from aisle.core.leases import REMOVING, remove_unused
 from aisle.core.shop import Judgments
 from aisle.data import segments
 from aisle.data.items import ItemTable, check_ids
 from aisle.data.judged import judgments_of
+from aisle.data.pointed import POINTER, WAIT_S, PointedFolder
 from aisle.data.schema import EVENTS, JUDGMENTS, PRICES, complete
 from aisle.data.shop_files import (
     FORMAT,
     about_items,
-    locked,
     read_parquet,
     write_items,
     write_parquet,
@@ -53,24 +51,14 @@ from aisle.data.shop_files import (
 from aisle.data.splits import split_judgments
 from aisle.data.view import View
 
-POINTER = "CURRENT.json"
 ABOUT = "generation.json"
 WRITING = ".writing-"
-POINTS_TO = ("generation", "sequence", "funnel", "plan")
 MEND = "restore a backup (aisle restore), go back to what was served before (aisle rollback), or ingest again"
-MOST_HISTORY = 20
-WAIT_S = 10.0
-"""A server tidies up for a moment now and then; whoever ingests, or points to a funnel, waits for it."""
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
-class Shop:
+class Shop(PointedFolder):
     """An open shop folder.  Reading needs no lock; every write takes the writer's lock itself."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._thread_lock = threading.RLock()
-        self._depth = 0
 
     @classmethod
     def create(cls, folder: Path | str) -> Shop:
@@ -101,67 +89,6 @@ class Shop:
     def at(cls, folder: Path | str) -> Shop:
         """The shop in a folder, created when there is none."""
         return cls.open(folder) if (Path(folder) / POINTER).exists() else cls.create(folder)
-
-    # The pointer and the lock
-
-    def pointer(self) -> dict[str, Any]:
-        """What is current: ``format``, ``generation``, ``sequence``, ``funnel`` and its ``plan``.
-
-        Raises StateError when unreadable.
-        """
-        path = self.folder / POINTER
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StateError(f"{path} cannot be read ({error}); restore it from a backup or ingest again") from error
-        found = value.get("format") if isinstance(value, dict) else None
-        if found != FORMAT:
-            raise StateError(
-                f"{path} has format {found!r}, this aisle reads format {FORMAT}; "
-                "use the version of aisle that wrote it, or ingest again into a new folder"
-            )
-        return dict(value)
-
-    def point(self, **changes: Any) -> dict[str, Any]:
-        """Replace entries of the pointer, all at once; what it pointed to before is kept in ``history``.
-
-        Returns the new pointer.
-        """
-        with self.lock(wait_s=WAIT_S):
-            before = self.pointer()
-            value = {**before, **changes}
-            was, now = ([v.get(name) for name in ("generation", "funnel")] for v in (before, value))
-            if before["generation"] and was != now and "history" not in changes:
-                known = {name: before[name] for name in POINTS_TO if name in before}
-                value["history"] = [*before.get("history", []), known][-MOST_HISTORY:]
-            write_json(self.folder / POINTER, value)
-            return value
-
-    @contextmanager
-    def lock(self, wait_s: float = 0.0) -> Iterator[None]:
-        """One writer at a time; may be nested.
-
-        Raises Busy when another process or Shop object still writes after ``wait_s``.
-        """
-        with self._thread_lock:
-            if self._depth == 0:
-                self._handle = os.open(self.folder / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-                until = time.monotonic() + wait_s
-                while not locked(self._handle):
-                    if time.monotonic() >= until:
-                        os.close(self._handle)
-                        raise Busy(
-                            f"another writer has {self.folder} open; wait until it ends, or stop it, and try again"
-                        )
-                    time.sleep(0.02)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if self._depth == 0:
-                    # Closing the file releases the lock, also when the process dies.
-                    os.close(self._handle)
 
     # The catalogue
 

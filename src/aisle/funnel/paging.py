@@ -8,8 +8,8 @@ skips the prefix: the whole list is ordered by that column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from aisle.core.requests import Requests, Scene
 from aisle.funnel.page import Cursor, Page, StageTrace
 
 if TYPE_CHECKING:
-    from aisle.core.shop import Engine
+    from aisle.core.shop import Engine, Tally
     from aisle.funnel.serving import Funnel
 
 NO_ROWS = np.zeros(0, np.int32)
@@ -28,11 +28,11 @@ NO_ROWS = np.zeros(0, np.int32)
 class Listing(NamedTuple):
     """What each request lists before its filter, and so what its total and facets count; it does not depend on the filter.
 
-    matching  Q arrays bool[I]: rows that the words match, every row without words
-    near      Q arrays int32: rows found by other means than words
+    rows  Q arrays bool[I]: rows that the words match (every row without words), and rows found by other means
+    near  Q arrays int32: the latter, those that the words do not match
     """
 
-    matching: Sequence[Array]
+    rows: Sequence[Array]
     near: Sequence[Array]
 
     @classmethod
@@ -40,21 +40,20 @@ class Listing(NamedTuple):
         return cls([_match(engine, requests, q) for q in range(len(requests))], [NO_ROWS] * len(requests))
 
     def plus(self, near: Sequence[Array]) -> Listing:
-        """With these rows, too, where words are searched for."""
-        return Listing(self.matching, [rows[rows < len(m)] for rows, m in zip(near, self.matching, strict=True)])
-
-    def of(self, q: int) -> Array:
-        """bool[I]: the list of request q."""
-        return _with_rows(self.matching[q], self.near[q])
+        """With these rows, too."""
+        known = [rows[rows < len(mask)] for rows, mask in zip(near, self.rows, strict=True)]
+        new = [np.unique(rows[~mask[rows]]) for rows, mask in zip(known, self.rows, strict=True)]
+        return Listing([_with_rows(mask, rows) for mask, rows in zip(self.rows, new, strict=True)], new)
 
     def cut(self, requests: Requests, candidates: ItemLists) -> ItemLists:
         """The candidates that belong to the lists; all of them where the list has none under the filter, such as for
         similar items: what is left then is better than an empty page."""
         kept = np.zeros(len(candidates.item), bool)
-        for q in range(len(requests)):
+        for q, listed in enumerate(self.rows):
             mine = slice(candidates.splits[q], candidates.splits[q + 1])
-            listed = self.of(q)
-            kept[mine] = listed[candidates.item[mine]] if (listed & requests.masks().of(q)).any() else True
+            kept[mine] = listed[candidates.item[mine]]
+            if not kept[mine].any() and not (listed & requests.masks().of(q)).any():
+                kept[mine] = True
         return candidates if kept.all() else candidates.take(kept)
 
 
@@ -80,27 +79,28 @@ def assemble(
     requests: Requests,
     prefix: ItemLists,
     listing: Listing,
+    counts_of_listing: Callable[[], Sequence[Tally]],
     facet_fields: Sequence[str] | None,
     trace: list[StageTrace],
 ) -> Page:
-    """The page of each request from its ranked prefix."""
+    """The page of each request from its ranked prefix; ``counts_of_listing`` are ``counted`` of the listing."""
     engine = funnel.env.engine
     group = engine.items.group() if funnel.plan.collapse else None
-    masks = requests.masks()
-    shown, totals, cursors, lists = [], [], [], []
-    for q in range(len(requests)):
-        ranked = prefix.item[prefix.splits[q] : prefix.splits[q + 1]]
-        listed = _with_rows(listing.of(q), ranked)
-        lists.append(listed)
-        whole = _one_a_group(_whole_list(engine, requests, q, ranked, listed & masks.of(q)), group)
+    ranked = [prefix.item[prefix.splits[q] : prefix.splits[q + 1]] for q in range(len(requests))]
+    lists = [_with_rows(rows, first) for rows, first in zip(listing.rows, ranked, strict=True)]
+    counts = counts_of_listing()
+    if any(mine is not rows for mine, rows in zip(lists, listing.rows, strict=True)):
+        counts = counted(funnel, requests, lists, facet_fields)
+    totals = [c.rows if group is None else c.groups for c in counts]
+    shown, cursors = [], []
+    for q, total in enumerate(totals):
         start, stop = int(requests.offset[q]), int(requests.offset[q] + requests.limit[q])
-        shown.append(whole[start:stop])
-        totals.append(len(whole))
-        cursors.append(_cursor(funnel, requests, q, ranked, listing, stop) if stop < len(whole) else "")
+        shown.append(_shown(engine, requests, q, ranked[q], lists[q], group, stop)[start:stop])
+        cursors.append(_cursor(funnel, requests, q, ranked[q], listing.near[q], stop) if stop < total else "")
     ran = [t for t in trace if not t.skipped]
     return Page(
         lists=_with_prefix_columns(shown, prefix, engine.generation),
-        facets=_facets(engine, requests, lists, facet_fields),
+        facets=[c.facets for c in counts],
         total=np.array(totals, np.int64),
         total_is_exact=np.ones(len(requests), bool),
         suggestion=[_suggestion(engine, requests, q) for q in range(len(requests))],
@@ -111,6 +111,14 @@ def assemble(
         cursor=cursors,
         candidates=prefix,
     )
+
+
+def counted(
+    funnel: Funnel, requests: Requests, lists: Sequence[Array], facet_fields: Sequence[str] | None
+) -> Sequence[Tally]:
+    """Rows, products and facets of what each request lists (bool[I]), under its filter."""
+    engine = funnel.env.engine
+    return engine.count(requests, lists, engine.items.facet_fields() if facet_fields is None else facet_fields)
 
 
 def _match(engine: Engine, requests: Requests, q: int) -> Array:
@@ -124,21 +132,33 @@ def _match(engine: Engine, requests: Requests, q: int) -> Array:
     return mask_of_size(engine.text.match(requests.query[q], {}), size)
 
 
-def _with_rows(matching: Array, rows: Array) -> Array:
+def _with_rows(listed: Array, rows: Array) -> Array:
     """bool[I]: these rows too."""
-    listed = matching.copy()
-    listed[rows] = True
-    return listed
+    if listed[rows].all():
+        return listed
+    more = listed.copy()
+    more[rows] = True
+    return more
 
 
-def _whole_list(engine: Engine, requests: Requests, q: int, ranked: Array, allowed: Array) -> Array:
-    """The ranked rows and then the rest of the allowed ones (bool[I]), or all of these by the request's sort order."""
+def _shown(
+    engine: Engine, requests: Requests, q: int, ranked: Array, listed: Array, group: Array | None, stop: int
+) -> Array:
+    """The list of request q, up to place ``stop`` at least: the ranked rows and then the rest of the allowed ones, or all
+    of these by the request's sort order; one variant of each product."""
     sort = requests.sort[q]
     if sort is not None:
-        return engine.order(np.flatnonzero(allowed).astype(np.int32), sort)
-    rest = allowed.copy()
+        return _one_a_group(engine.order(_rows_of(listed & requests.masks().of(q)), sort), group)
+    first = _one_a_group(ranked, group)
+    if stop <= len(first):
+        return first
+    rest = listed & requests.masks().of(q)
     rest[ranked] = False
-    return np.concatenate([ranked, engine.order(np.flatnonzero(rest).astype(np.int32), None)])
+    return _one_a_group(np.concatenate([ranked, engine.order(_rows_of(rest), None)]), group)
+
+
+def _rows_of(mask: Array) -> Array:
+    return np.flatnonzero(mask).astype(np.int32)
 
 
 def _one_a_group(rows: Array, group: Array | None) -> Array:
@@ -160,11 +180,10 @@ def _with_prefix_columns(shown: Sequence[Array], prefix: ItemLists, generation: 
     page = ItemLists(item, splits, {}, generation)
     source = prefix.find(page)
     inside = source >= 0
-    columns = {}
-    for name, column in prefix.columns.items():
-        full = np.full((len(item), *column.shape[1:]), missing_value(column.dtype), column.dtype)
-        full[inside] = column[source[inside]]
-        columns[name] = full
+    if inside.all():
+        columns = {name: column[source] for name, column in prefix.columns.items()}
+    else:
+        columns = {name: _filled(column, source, inside) for name, column in prefix.columns.items()}
     columns["propensity"] = (
         np.where(inside, columns["propensity"], 1).astype(np.float32)
         if "propensity" in columns
@@ -173,19 +192,18 @@ def _with_prefix_columns(shown: Sequence[Array], prefix: ItemLists, generation: 
     return page.with_columns(**columns)
 
 
-def _facets(
-    engine: Engine, requests: Requests, matches: Sequence[Array], fields: Sequence[str] | None
-) -> Sequence[Mapping[str, Any]]:
-    wanted = engine.items.facet_fields() if fields is None else list(fields)
-    return engine.facets(requests, matches, wanted) if wanted else [{} for _ in matches]
+def _filled(column: Array, source: Array, inside: Array) -> Array:
+    """The column at these places, its missing value where there is none."""
+    full = np.full((len(source), *column.shape[1:]), missing_value(column.dtype), column.dtype)
+    full[inside] = column[source[inside]]
+    return full
 
 
 def _suggestion(engine: Engine, requests: Requests, q: int) -> str | None:
     return engine.text.suggest(requests.query[q]) if requests.query[q] else None
 
 
-def _cursor(funnel: Funnel, requests: Requests, q: int, ranked: Array, listing: Listing, offset: int) -> str:
-    engine, near = funnel.env.engine, listing.near[q]
-    near = np.setdiff1d(near[~listing.matching[q][near]], ranked).astype(np.int32)
-    seed = int(requests.seed[q])
+def _cursor(funnel: Funnel, requests: Requests, q: int, ranked: Array, near: Array, offset: int) -> str:
+    engine, seed = funnel.env.engine, int(requests.seed[q])
+    near = np.setdiff1d(near, ranked, assume_unique=True).astype(np.int32)
     return Cursor(funnel.version, engine.generation, engine.sequence, seed, offset, ranked, near).encode()

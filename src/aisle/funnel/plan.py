@@ -102,6 +102,10 @@ class Plan:
         reads = {column for method in self.served().values() for column in method.reads}
         return frozenset(column.removeprefix("emb_") for column in reads if column.startswith("emb_"))
 
+    def bags(self) -> dict[str, str]:
+        """Model whose bags of items a served stage makes -> its slot."""
+        return {method.bags: slot for slot, method in self.served().items() if method.bags}
+
     def counters(self) -> frozenset[Counter]:
         """What the plan's stages ask ``env.counts`` for."""
         return frozenset(counter for method in self.slots().values() for counter in method.counters)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
+from aisle.funnel.beside import BESIDE
 from aisle.funnel.guard import Guard
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Plan
@@ -68,16 +68,21 @@ class Funnel:
         trace: list[StageTrace] = []
         requests = self.env.engine.compile(requests)
         before = paging.resumed(self, requests, cursors)
-        listing = paging.Listing.of_words(self.env.engine, requests)
+        words = BESIDE.start(lambda: paging.Listing.of_words(self.env.engine, requests))
         if before is None:
             understood = self._understood(requests, trace, strict)
-            candidates = self._candidates(understood, trace, strict)
-            listing = listing.plus(self._near(understood, candidates, trace, strict))
+            asked = self._with_free_ones(understood)
+            found = self._found(asked, trace, strict, words)
+            listing = words().plus(self._near(understood, asked, found))
+            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
+            mine = {name: lists.first(len(requests)) for name, lists in found.items()}
+            candidates = self._candidates(understood, mine, trace, strict)
             prefix = self._ordered(understood, candidates, trace, strict, listing)
         else:
             prefix, near = before
-            listing = listing.plus(near)
-        return paging.assemble(self, requests, prefix, listing, facets, trace)
+            listing = words().plus(near)
+            counts = BESIDE.start(lambda: paging.counted(self, requests, listing.rows, facets))
+        return paging.assemble(self, requests, prefix, listing, counts, facets, trace)
 
     def ranked(self, requests: Requests, k: int | None = None) -> ItemLists:
         """The best rows of each request, in final order, variants not collapsed: what an evaluation measures."""
@@ -87,7 +92,8 @@ class Funnel:
         """Compiled and understood requests, and every candidate of every retriever: the prefix that plans can share."""
         trace: list[StageTrace] = []
         requests = self._understood(self.env.engine.compile(requests), trace, strict=True)
-        return requests, self._candidates(requests, trace, strict=True)
+        found = self._found(requests, trace, strict=True)
+        return requests, self._candidates(requests, found, trace, strict=True)
 
     def finish(self, requests: Requests, candidates: ItemLists, k: int | None = None) -> ItemLists:
         """``ranked`` from the output of ``retrieve``."""
@@ -146,8 +152,46 @@ class Funnel:
                     requests = requests.with_columns(**{f"emb_{encoder}": emb_QD})
         return requests
 
-    def _candidates(self, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
-        found = {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
+    def _with_free_ones(self, requests: Requests) -> Requests:
+        """The requests, and behind them every filtered search once more without its filter, in one batch.
+
+        What a search lists does not depend on its filter, so that a filter takes a part of the list and never adds to it:
+        then the count beside a facet's value is the number of products that choosing it shows.
+        """
+        filtered = _filtered_searches(requests)
+        if not len(filtered):
+            return requests
+        both = requests.select(np.concatenate([np.arange(len(requests)), filtered]))
+        filters = (*requests.filters, *(None,) * len(filtered))
+        return self.env.engine.compile(replace(both, filters=filters, allowed=None))
+
+    def _near(self, requests: Requests, asked: Requests, found: Mapping[str, ItemLists]) -> list[Array]:
+        """Q arrays int32: rows that each search lists beside those that its words match, the best ``depth.rank`` of each
+        retriever without the request's filter."""
+        free = np.arange(len(requests))
+        free[_filtered_searches(requests)] = np.arange(len(requests), len(asked))
+        out = []
+        for q, anchor in zip(free.tolist(), requests.anchor.tolist(), strict=True):
+            parts = [(lists.item, int(lists.splits[q]), int(lists.splits[q + 1])) for lists in found.values()]
+            rows = np.concatenate([item[a : min(b, a + self.plan.depth.rank)] for item, a, b in parts])
+            out.append(rows[rows != anchor])
+        return out
+
+    def _found(
+        self, requests: Requests, trace: list[StageTrace], strict: bool, words: Callable[[], Any] = lambda: None
+    ) -> dict[str, ItemLists]:
+        """Retriever -> what it finds.  Those that search by meaning do so while ``words`` are being matched; the others come
+        after, and share what was matched."""
+        by_meaning = {name for name, method in self.plan.retrieval.items() if any(map(_is_embedding, method.reads))}
+        found = {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n in by_meaning}
+        words()
+        found |= {n: self._found_by(n, requests, trace, strict) for n in self.plan.retrieval if n not in by_meaning}
+        return {name: found[name] for name in self.plan.retrieval}
+
+    def _candidates(
+        self, requests: Requests, found: Mapping[str, ItemLists], trace: list[StageTrace], strict: bool
+    ) -> ItemLists:
+        """Everything that was found, once, with what each retriever says of it."""
         parts = [
             ItemLists(
                 lists.item,
@@ -162,41 +206,19 @@ class Funnel:
             for name, lists in found.items()
         ]
         union = ItemLists.union(parts)
-        union = union.take(union.item != requests.anchor[union.owner])
+        if (requests.anchor >= 0).any():
+            union = union.take(union.item != requests.anchor[union.owner])
         return self._completed(requests, union, trace, strict)
 
-    def _near(self, requests: Requests, candidates: ItemLists, trace: list[StageTrace], strict: bool) -> list[Array]:
-        """Rows that each search lists beside those that its words match: the best ``depth.rank`` of each retriever.
-
-        Found without the request's own filter, so that a filter takes a part of the list and never adds to it: then the
-        count beside a facet's value is the number of products that choosing it shows.
-        """
-        names, most = list(self.plan.retrieval), self.plan.depth.rank
-        found = np.zeros(len(candidates.item), bool)
-        for name in names:
-            rank = candidates[f"rank_{name}"]
-            found |= (rank >= 0) & (rank < most)
-        near = [candidates.item[a:b][found[a:b]] for a, b in pairwise(candidates.splits.tolist())]
-        filtered = np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
-        if len(filtered):
-            asked = replace(requests.select(filtered), filters=(None,) * len(filtered), allowed=None)
-            asked = self.env.engine.compile(asked)
-            lists = [self._found_by(name, asked, trace, strict, ".unfiltered") for name in names]
-            lists = [part.take(part.position < most) for part in lists]
-            for n, q in enumerate(filtered):
-                near[q] = np.concatenate([part.list_of(n).item for part in lists])
-        return near
-
-    def _found_by(
-        self, name: str, requests: Requests, trace: list[StageTrace], strict: bool, remark: str = ""
-    ) -> ItemLists:
+    def _found_by(self, name: str, requests: Requests, trace: list[StageTrace], strict: bool) -> ItemLists:
         """What a retriever finds for the requests of its scenes; nothing for the others, or when it failed."""
         slot = f"retrieval.{name}"
         rows = self._answered_by(name, requests)
         lists = None
         if len(rows) and self._readable(slot, requests):
-            work = lambda: self._checked_retrieval(slot, requests.select(rows))  # noqa: E731
-            lists = self._run(slot + remark, requests, work, trace, strict, _num_rows)
+            some = requests if len(rows) == len(requests) else requests.select(rows)
+            work = lambda: self._checked_retrieval(slot, some)  # noqa: E731
+            lists = self._run(slot, requests, work, trace, strict, _num_rows)
         return _no_rows(len(requests)) if lists is None else _spread(lists, rows, len(requests))
 
     def _answered_by(self, retriever: str, requests: Requests) -> Array:
@@ -239,7 +261,7 @@ class Funnel:
                 gaps &= np.isin(union.owner, rows)
             if not gaps.any():
                 continue
-            part = union.take(gaps)
+            part = union.only().take(gaps)
             work = lambda s=stage, p=part: s.score(requests, p)["score"]  # noqa: E731
             scores = self._run(f"{slot}.score", requests, work, trace, strict, len)
             if scores is not None:
@@ -299,6 +321,8 @@ class Funnel:
     def _checked_list(self, slot: str, verb: str, requests: Requests, lists: ItemLists) -> ItemLists:
         done: ItemLists = getattr(self.fitted[slot].stage, verb)(requests, lists, self.plan.depth.rank)
         self._check_generation(slot, done)
+        if done is lists:
+            return done
         known = len(done) == len(lists) and (lists.find(done) >= 0).all()
         if not known or len(np.unique(done.keys)) != len(done.item):
             raise ContractError(
@@ -312,6 +336,8 @@ class Funnel:
             (name,) = self.plan.retrieval
             return lists.with_columns(score=lists[f"score_{name}"].astype(np.float32))
         needed = expression.columns_of(self.plan.utility)
+        if self.plan.utility == "score" and "score" in lists.columns:
+            return lists
         if needed <= lists.columns.keys():
             return lists.with_columns(score=expression.evaluate(self.plan.utility, lists.columns, len(lists.item)))
         score = np.zeros(len(lists.item), np.float32)
@@ -355,6 +381,15 @@ def embed(requests: Requests, encoder: str, env: Env) -> Array:
     for q in np.flatnonzero(remembering):
         emb_QD[q] = _taste(env.engine.vectors(encoder).vectors(requests.history.list_of(int(q)).item[-20:]))
     return emb_QD
+
+
+def _filtered_searches(requests: Requests) -> Array:
+    """int64: the searches that have a filter."""
+    return np.flatnonzero([f is not None for f in requests.filters] & (requests.scene == Scene.SEARCH))
+
+
+def _is_embedding(column: str) -> bool:
+    return column.startswith("emb_")
 
 
 def _taste(history_LD: Array) -> Array:

@@ -41,6 +41,7 @@ def save(funnel: Funnel, shop: Folders) -> str:
         "generation": generation,
         "sequence": funnel.env.engine.sequence,
         "encoders": sorted(funnel.plan.encoders()),
+        "bags": sorted(funnel.plan.bags()),
         "plan": funnel.plan.to_json(),
         "stages": {slot: fitted.version for slot, fitted in funnel.fitted.items()},
     }

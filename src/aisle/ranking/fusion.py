@@ -68,17 +68,22 @@ class FusionStage:
         self.settings, self.env = settings, env
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
-        parts_RN = self._parts(candidates)
-        score = np.sum(parts_RN, axis=0, dtype=np.float32) if parts_RN else np.zeros(len(candidates.item), np.float32)
-        about = _about_something(requests)[candidates.owner]
-        if self.settings.feedback and about.any():
+        score = np.zeros(len(candidates.item), np.float32)
+        for part in self._parts(candidates):
+            score += part
+        about_Q = _about_something(requests)
+        if self.settings.feedback and about_Q.all():
+            score = self._fed_back(candidates, score)
+        elif self.settings.feedback and about_Q.any():
+            about = about_Q[candidates.owner]
             score[about] = self._fed_back(candidates.take(about), score[about])
         return {"score": score}
 
     def _fed_back(self, candidates: ItemLists, score: Array) -> Array:
         """float32[N]: an item like the best ones moves up."""
         index = self.env.engine.vectors(self.settings.feedback_encoder)
-        nearness = nearness_to_best(candidates.with_columns(score=score), index, self.settings.feedback)
+        lists = ItemLists(candidates.item, candidates.splits, {"score": score}, candidates.generation)
+        nearness = nearness_to_best(lists, index, self.settings.feedback)
         loudness = np.float32(self.settings.feedback_weight)
         moved: Array = standardised(score, candidates) + loudness * standardised(nearness, candidates)
         return moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from aisle.core.env import Encoder, Env, Progress, silent
@@ -12,6 +13,15 @@ from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.nn.encoders import Encoders
 from aisle.nn.item_vectors import EncodingCache, cache_name, fill, missing_rows
+
+DEVICE = "AISLE_DEVICE"
+"""Environment variable: where torch methods are fitted and serve, such as ``cuda``; the processor without it."""
+
+
+def device() -> str:
+    """What ``AISLE_DEVICE`` says; of several processes that torchrun started each takes a GPU of its own."""
+    named, local = os.environ.get(DEVICE, "cpu"), os.environ.get("LOCAL_RANK")
+    return f"cuda:{local}" if named == "cuda" and local is not None else named
 
 
 def open_env(
@@ -34,6 +44,7 @@ def open_env(
         encoders=Encoders(own=lambda: own_encoder(items, folder, progress)),
         counters=counters,
         seed=seed,
+        device=device(),
         scratch=shop.folder / "cache" / "fits",
         progress=progress,
     )
@@ -50,7 +61,11 @@ def memory_env(items: Items, *, seed: int = 0, progress: Progress = silent) -> E
     """The same over a catalogue in memory; nothing is written."""
     engine = EmbeddedEngine.build(items, progress=progress)
     return Env(
-        engine=engine, encoders=Encoders(own=lambda: own_encoder(items, None, progress)), seed=seed, progress=progress
+        engine=engine,
+        encoders=Encoders(own=lambda: own_encoder(items, None, progress)),
+        seed=seed,
+        device=device(),
+        progress=progress,
     )
 
 

@@ -70,6 +70,22 @@ def training_pairs(shop: ShopView) -> tuple[Pairs, Pairs]:
     return pairs_of(train, scale), pairs_of(held, scale)
 
 
+def split_by_query(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
+    """(the rest, a share of the queries with all their pairs)."""
+    queries = np.unique(pairs.query)
+    random = np.random.default_rng((seed, 0x5B11))
+    taken = random.permutation(queries)[: round(share * len(queries))]
+    is_taken_N = np.isin(pairs.query, taken)
+    return pairs.take(np.flatnonzero(~is_taken_N)), pairs.take(np.flatnonzero(is_taken_N))
+
+
+def first_queries(pairs: Pairs, most: int) -> Pairs:
+    """The pairs of the first queries that have ``most`` pairs together, in their order; of one query at least."""
+    queries, counts = np.unique(pairs.query, return_counts=True)
+    kept = queries[: max(int(np.searchsorted(counts.cumsum(), most, "right")), 1)]
+    return pairs.take(np.flatnonzero(np.isin(pairs.query, kept)))
+
+
 def balanced(pairs: Pairs, per_grade: int, seed: int) -> Array:
     """int64[...]: places of at most ``per_grade`` pairs of each grade, drawn evenly: the class-balanced pool (CV = 0 where every
     grade has enough)."""

@@ -5,6 +5,7 @@ Legend: N items.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,10 +15,12 @@ from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.relevance._scale import Scale
 
+_WORD = re.compile(r"[^\W_]+(?:[.'-][^\W_]+)*")
+
 Detail = Literal["plain", "instructed"]
 
-QUERY, ITEM, ANSWER, RULE, JUDGED = "<query:>", "<item:>", "<answer:>", "<rule:>", "<judged:>"
-MARKS = (QUERY, ITEM, ANSWER, RULE, JUDGED)
+QUERY, ITEM, ANSWER, RULE, JUDGED, PRICE = "<query:>", "<item:>", "<answer:>", "<rule:>", "<judged:>", "<price:>"
+MARKS = (QUERY, ITEM, ANSWER, RULE, JUDGED, PRICE)
 """Tokens that open the parts of a plain prompt."""
 
 MAX_TITLE, MAX_ATTRIBUTES = 120, 160
@@ -26,7 +29,8 @@ MAX_TITLE, MAX_ATTRIBUTES = 120, 160
 
 class Prompts:
     """
-    plain       marks and words alone: for small models, which learn what the marks mean
+    plain       marks and words alone, every word of an item once and prices to two digits: for small models, which learn what
+                the marks mean
     instructed  the role, the grades' meanings and the fields in sentences: for pre-trained models
     """
 
@@ -43,6 +47,10 @@ class Prompts:
             "You judge how well a product fits a shopper's search. Answer with one grade, then explain it.\n"
             f"Grades:\n{grades}\n{told}Search: {query}\n"
         )
+
+    def items(self, items: Items, rows: Array) -> list[str]:
+        """Each item as this judge reads it."""
+        return brief_texts(items, rows) if self.detail == "plain" else item_texts(items, rows)
 
     def tail(self, item: str, judged: str = "") -> str:
         """What is the item's own; ``judged``: a label that somebody gave before, to be reflected upon."""
@@ -63,3 +71,24 @@ def item_texts(items: Items, rows: Array) -> list[str]:
         " ; ".join(p for p in (title[:MAX_TITLE], category, brand, price, attributes[:MAX_ATTRIBUTES]) if p)
         for title, category, brand, price, attributes in parts
     ]
+
+
+def brief_texts(items: Items, rows: Array) -> list[str]:
+    """Each item in as few words: those of title, kind, brand and values, once each, and the price to two digits."""
+    row_N = np.asarray(rows, np.int32)
+    titles, brands, attributes = (items.text(name, row_N) for name in ("title", "brand", "attributes"))
+    code, labels = items.codes("category")
+    names = {word for name in items.facet_fields() for word in _words(name)}
+    cents = items.number("price_cents", row_N)
+    out = []
+    for row, title, brand, cost, rest in zip(row_N.tolist(), titles, brands, cents, attributes, strict=True):
+        paths = [labels[c] for c in code[row]]
+        kind = max(paths, key=len).rpartition(" > ")[2] if paths else ""
+        values = [word for word in _words(rest[:MAX_ATTRIBUTES]) if word not in names]
+        once = " ".join(dict.fromkeys([*_words(f"{title[:MAX_TITLE]} {kind} {brand}"), *values]))
+        out.append(once if np.isnan(cost) else f"{once} {PRICE} {float(f'{cost / 100:.2g}'):g}")
+    return out
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())

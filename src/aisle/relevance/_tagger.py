@@ -1,7 +1,7 @@
 """Tagger: what a query asks for and what an item says of itself, by the catalogue's own words.
 
-It reads displayed text only: the labels of categories, brands and attributes, and titles.  It knows no synonyms and no facts of
-the world, so it errs where a careful person would not.
+It reads displayed text only: the labels of categories, brands and attributes, numbers with their units, and titles.  It knows
+no synonyms and no facts of the world, so it errs where a careful person would not.
 
 Legend: I items, N chosen rows.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from aisle.core.shop import Items
+from aisle.data.units import WRITTEN, converted
 
 LONGEST = 4
 """Words of a phrase at most."""
@@ -23,6 +24,7 @@ NUM_ATTRIBUTES = 24
 NEGATIONS = ("not", "no", "non", "without", "but", "except")
 CHEAPER = ("cheaper", "cheap", "affordable", "dupe", "alternative")
 _WORD = re.compile(r"[^\W_]+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.$])(\d+(?:[.,]\d+)?)[ -]?(fl oz|sq ft|[^\W\d_]+(?:/s|²)?|[\"°%])?")
 _PRICE = re.compile(r"\b(?:under|below|max|up to|less than)\s*\$?\s*(\d+(?:\.\d+)?)")
 
 
@@ -39,26 +41,44 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A number that is asked for: one of the (attribute, number in its unit) must (or, negated, must not) hold.
+
+    A unit alone seldom says which attribute is meant: 8 in may be a screen or a blade.
+    """
+
+    options: tuple[tuple[str, float], ...]
+    words: str
+    negated: bool = False
+
+    def __str__(self) -> str:
+        return f"not {self.words}" if self.negated else self.words
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """
     categories     full paths of the categories that the query names
     wanted         constraints on brand and attributes
+    measures       constraints on numeric attributes
     most_cents     highest price that is named; NaN for none
     cheaper_than   the brand whose usual price is to be undercut; "" for none
     """
 
     categories: tuple[str, ...] = ()
     wanted: tuple[Wanted, ...] = ()
+    measures: tuple[Measure, ...] = ()
     most_cents: float = float("nan")
     cheaper_than: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an item displays: category paths, field -> values, price."""
+    """What an item displays: category paths, field -> values, attribute -> number in its unit, price."""
 
     categories: tuple[str, ...]
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     price_cents: float = float("nan")
     title: str = ""
 
@@ -75,7 +95,9 @@ class Tagger:
             for label in labels:
                 for phrase in _phrases(name, label):
                     self._phrase.setdefault(phrase, []).append((name, label))
+        self._units = {name: items.unit(name) for name in _measured(items)}
         self._usual_cents: dict[str, float] = {}
+        self._said: dict[int, Said] = {}
 
     def asked(self, query: str) -> Asked:
         """What a query asks for, as far as the catalogue's words tell."""
@@ -105,24 +127,50 @@ class Tagger:
         return Asked(
             _deepest(categories),
             tuple(dict.fromkeys(wanted)),
+            tuple(self._measures(_PRICE.sub(" ", query.lower()))),
             100 * float(price[1]) if price else float("nan"),
             cheaper,
         )
 
     def said(self, rows: Sequence[int]) -> list[Said]:
-        """What each of these rows displays."""
-        row_N = np.asarray(rows, np.int64)
-        titles = self._items.text("title", row_N.astype(np.int32))
-        cents = self._items.number("price_cents", row_N.astype(np.int32))
-        out = []
-        for row, title, price in zip(row_N.tolist(), titles, cents.tolist(), strict=True):
+        """What each of these rows displays; read once a row."""
+        new = [row for row in dict.fromkeys(map(int, rows)) if row not in self._said]
+        if new:
+            self._said |= dict(zip(new, self._read(np.array(new, np.int32)), strict=True))
+        return [self._said[int(row)] for row in rows]
+
+    def _read(self, row_N: np.ndarray) -> Iterable[Said]:
+        titles, cents = self._items.text("title", row_N), self._items.number("price_cents", row_N)
+        measured = {name: self._items.number(name, row_N) for name in self._units}
+        for n, (row, title) in enumerate(zip(row_N.tolist(), titles, strict=True)):
             values = {name: self._labels(name, row) for name in self.fields}
+            numbers = {name: (float(of[n]),) for name, of in measured.items() if not np.isnan(of[n])}
             spoken = self.asked(title)
             for want in spoken.wanted:
                 if not values[want.field]:
                     values[want.field] = (want.value,)
-            out.append(Said(_deepest(self._labels("category", row)), values, price, title))
-        return out
+            told = dict(numbers)
+            for name, number in (option for measure in spoken.measures for option in measure.options):
+                # What the attribute list leaves out may stand in the title, which may name several sizes.
+                if name not in told:
+                    numbers[name] = (*numbers.get(name, ()), number)
+            yield Said(_deepest(self._labels("category", row)), values, numbers, float(cents[n]), title)
+
+    def _measures(self, text: str) -> Iterable[Measure]:
+        """Numbers with a unit that some attribute is measured in, and numbers right behind the name of one without a unit."""
+        for found in _NUMBER.finditer(text):
+            number, unit = float(found[1].replace(",", ".")), WRITTEN.get(found[2] or "", "")
+            before = _WORD.findall(text[: found.start()])
+            options = []
+            for name, own in self._units.items():
+                if unit and own:
+                    there = converted(np.array([number]), unit, own)
+                    if there is not None:
+                        options.append((name, float(there[0])))
+                elif not unit and not own and before[-len(name.split()) :] == name.lower().split():
+                    options.append((name, number))
+            if options:
+                yield Measure(tuple(options), found[0].strip(), bool(before) and before[-1] in NEGATIONS)
 
     def usual_cents(self, brand: str, category: str) -> float:
         """The median displayed price of a brand in a category (of the brand where it has nothing there); NaN if unknown."""
@@ -159,6 +207,13 @@ class Tagger:
 def _attributes(items: Items) -> list[str]:
     known = {"category", "brand", "price_cents", "rating"}
     return [name for name in items.facet_fields() if name not in known and items.codes(name)[1]][:NUM_ATTRIBUTES]
+
+
+def _measured(items: Items) -> list[str]:
+    """Attributes with numbers."""
+    known = {"category", "brand", "price_cents", "rating"}
+    names = [name for name in items.facet_fields() if name not in known]
+    return [name for name in names if np.isfinite(items.number(name)).any()][:NUM_ATTRIBUTES]
 
 
 def _phrases(name: str, label: str) -> Iterable[str]:

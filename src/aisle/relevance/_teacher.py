@@ -15,12 +15,15 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Rationale, RuleTable
+from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import Scale
-from aisle.relevance._tagger import Asked, Said, Tagger, Wanted
+from aisle.relevance._tagger import Asked, Measure, Said, Tagger, Wanted
 
 SALT = 0x7EAC
 NEARLY = 1.25
 """A price up to so many times the highest one asked for is nearly right."""
+SAME = 0.01
+"""Numbers that differ by this share or less are the same one, written in two units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +36,24 @@ class Reading:
 
 
 class Teacher:
-    """
+    """A ``Writer``.
+
+    rules       atomic rules; the verdict quotes the one that the query calls for
     sees_label  explain the human label (as a strong writer who is given it would), or judge alone and keep to that
     step_noise  chance that a written verdict is replaced by another one, the label staying as it is
     """
 
     def __init__(
-        self, tagger: Tagger, scale: Scale, *, sees_label: bool = True, step_noise: float = 0.0, seed: int = 0
+        self,
+        tagger: Tagger,
+        scale: Scale,
+        rules: RuleStore | None = None,
+        *,
+        sees_label: bool = True,
+        step_noise: float = 0.0,
+        seed: int = 0,
     ) -> None:
-        self.tagger, self.scale, self.table = tagger, scale, RuleTable(len(scale))
+        self.tagger, self.scale, self.table, self.rules = tagger, scale, RuleTable(len(scale)), rules or RuleStore()
         self.sees_label, self.step_noise, self.seed = sees_label, step_noise, seed
 
     def read(self, query: str, rows: Sequence[int]) -> list[Reading]:
@@ -54,12 +66,15 @@ class Teacher:
         write one: what it sees leads elsewhere and it does not see the label."""
         asked = self.tagger.asked(query)
         seen = self.tagger.said(rows)
+        rule = next(iter(self.rules.find(query, 1)), "")
         random = np.random.default_rng((self.seed, SALT, *query.encode()[:64]))
         out: list[Rationale | None] = []
         for said, label in zip(seen, labels.tolist(), strict=True):
             reading = self._reading(asked, said)
             verdicts = self._verdicts(reading, label)
-            out.append(None if verdicts is None else self._rationale(asked, said, reading, label, verdicts, random))
+            out.append(
+                None if verdicts is None else self._rationale(asked, said, reading, label, verdicts, rule, random)
+            )
         return out
 
     def _verdicts(self, reading: Reading, label: int) -> tuple[int, int] | None:
@@ -80,10 +95,11 @@ class Teacher:
         reading: Reading,
         label: int,
         verdicts: tuple[int, int],
+        rule: str,
         random: np.random.Generator,
     ) -> Rationale:
         category, attribute = (_disturbed(v, 3, self.step_noise, random) for v in verdicts)
-        wants = ", ".join(map(str, asked.wanted)) or "nothing else"
+        wants = ", ".join(map(str, (*asked.wanted, *asked.measures))) or "nothing else"
         kinds = " or ".join(path.rpartition(" > ")[2] for path in asked.categories) or "no kind of product"
         kind = " or ".join(path.rpartition(" > ")[2] for path in said.categories) or "no category"
         words = (
@@ -91,14 +107,15 @@ class Teacher:
             f"is {kind}; {said.title}",
             f"asked {kinds}, is {kind}",
             "; ".join(reading.notes) or "nothing else was asked",
-            self.scale.meanings[label],
+            f"{self.scale.meanings[label]}; {rule}" if rule else self.scale.meanings[label],
         )
         return Rationale(label, category, attribute, label, words)
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
     def _reading(self, asked: Asked, said: Said) -> Reading:
-        found = [(want, _holds(want, said)) for want in asked.wanted]
+        found: list[tuple[Wanted | Measure, int | None]] = [(want, _holds(want, said)) for want in asked.wanted]
+        found += [(measure, _measures_up(measure, said)) for measure in asked.measures]
         notes = [f"{want}: {'unknown' if v is None else ('no', 'nearly', 'yes')[v]}" for want, v in found]
         verdicts = [v for _, v in found]
         limit = asked.most_cents
@@ -130,6 +147,15 @@ def _holds(want: Wanted, said: Said) -> int | None:
     if not values:
         return None
     return 2 if (want.value in values) != want.negated else 0
+
+
+def _measures_up(measure: Measure, said: Said) -> int | None:
+    """2 where one of the attributes that may be meant has the number, 0 where all that are told differ."""
+    told = [(number, own) for name, number in measure.options for own in said.numbers.get(name, ())]
+    if not told:
+        return None
+    same = any(abs(own - number) <= SAME * abs(number) for number, own in told)
+    return 2 if same != measure.negated else 0
 
 
 def _attribute(verdicts: Sequence[int | None]) -> int | None:

@@ -60,18 +60,30 @@ class MiniLmStage:
         best_Q = self._best(requests, query_QD, lists)
         floor_Q = np.where(np.isnan(best_Q), np.inf, np.maximum(self.settings.share * best_Q, self.settings.least))
         floor_Q[np.abs(query_QD).sum(1) == 0] = np.inf
-        return lists.take(lists["score"] >= floor_Q[lists.owner])
+        kept = lists["score"] >= floor_Q[lists.owner]
+        return lists if kept.all() else lists.take(kept)
 
     def _best(self, requests: Requests, query_QD: Array, lists: ItemLists) -> Array:
-        """float32[Q]: the best score in the whole shop, NaN where there is none; a request without a filter has it."""
+        """float32[Q]: the best score in the whole shop, NaN where there is none; a request without a filter has it.
+
+        The funnel asks a filtered search without its filter too, in the same batch, so that most need no further look.
+        """
         best_Q = np.full(len(requests), np.nan, np.float32)
-        first = lists.position == 0
-        best_Q[lists.owner[first]] = lists["score"][first]
-        filtered = np.flatnonzero([f is not None for f in requests.filters])
-        if len(filtered):
-            whole_shop = RowMasks(self.env.engine.items.live[None], np.zeros(len(filtered), np.int64))
-            best = self.env.engine.vectors(self.encoder).search(query_QD[filtered], 1, whole_shop)
-            best_Q[filtered[best.owner]] = best["score"]
+        some = lists.counts > 0
+        best_Q[some] = lists["score"][lists.splits[:-1][some]]
+        filtered_Q = np.array([f is not None for f in requests.filters])
+        if not filtered_Q.any():
+            return best_Q
+        known = {query_QD[q].tobytes(): q for q in np.flatnonzero(~filtered_Q).tolist()}
+        filtered = np.flatnonzero(filtered_Q)
+        twin = np.array([known.get(query_QD[q].tobytes(), -1) for q in filtered.tolist()], np.int64)
+        best_Q[filtered[twin >= 0]] = best_Q[twin[twin >= 0]]
+        alone = filtered[twin < 0]
+        if len(alone):
+            whole_shop = RowMasks(self.env.engine.items.live[None], np.zeros(len(alone), np.int64))
+            best = self.env.engine.vectors(self.encoder).search(query_QD[alone], 1, whole_shop)
+            best_Q[alone] = np.nan
+            best_Q[alone[best.owner]] = best["score"]
         return best_Q
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:

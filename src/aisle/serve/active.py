@@ -8,6 +8,7 @@ import numpy as np
 
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
+from aisle.core.roles import BagMaker
 from aisle.data.view import View
 from aisle.funnel import Funnel
 from aisle.funnel.guard import Guard
@@ -44,3 +45,8 @@ def warmed(funnel: Funnel) -> Funnel:
     for query in [*(" ".join(title.split()[:2]) for title in titles), ""]:
         funnel.serve(Requests.make([query]), facets=None)
     return replace(funnel, guard=Guard())
+
+
+def bag_makers(funnel: Funnel) -> dict[str, BagMaker]:
+    """Model -> the fitted stage that makes its bags of items."""
+    return {model: funnel.fitted[slot].stage for model, slot in funnel.plan.bags().items()}

@@ -77,16 +77,17 @@ def answer(active: Active, asked: SearchIn, *, similar_to: str | None = None, fa
     page = active.funnel.serve(
         requests, facets=None if facets and anchor is None else (), cursors=[asked.cursor] if asked.cursor else None
     )
-    return Answer(_out(active, page, (perf_counter() - start) * 1e3), page, requests)
+    return Answer(_out(active, page, requests, (perf_counter() - start) * 1e3), page, requests)
 
 
-def _out(active: Active, page: Page, latency_ms: float) -> SearchOut:
+def _out(active: Active, page: Page, requests: Requests, latency_ms: float) -> SearchOut:
     return SearchOut(
         items=cards(active.funnel.env.engine.items, page.lists.item),
         total=int(page.total[0]),
         total_is_exact=bool(page.total_is_exact[0]),
         facets=plain(page.facets[0]),
         suggestion=page.suggestion[0],
+        suggestion_confidence=_confidence(active, page, requests),
         redirect=page.redirect[0],
         applied_rules=list(page.applied_rules[0]),
         coverage=page.coverage,
@@ -97,6 +98,11 @@ def _out(active: Active, page: Page, latency_ms: float) -> SearchOut:
         generation=active.funnel.env.engine.generation,
         request_id=uuid4().hex,
     )
+
+
+def _confidence(active: Active, page: Page, requests: Requests) -> float | None:
+    found = active.funnel.env.engine.text.suggestion(requests.query[0]) if page.suggestion[0] else None
+    return None if found is None else round(found[1], 3)
 
 
 def explain(active: Active, asked: SearchIn, item_id: str, *, similar_to: str | None = None) -> ExplainOut:

@@ -9,21 +9,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from aisle import __version__
-from aisle.core.errors import AisleError, GenerationError, SettingError, UnknownName
-from aisle.engine.embedded.log_commit import NotWritten
+from aisle.core.errors import SettingError
 from aisle.serve.active import Active
 from aisle.serve.answers import Answer, answer, explain, plain, requests_of
 from aisle.serve.cards import detail, row_of
 from aisle.serve.headers import SecurityHeaders
+from aisle.serve.limits import BodyLimit
 from aisle.serve.live import LiveShop
 from aisle.serve.models import (
     ExplainOut,
@@ -37,6 +35,7 @@ from aisle.serve.models import (
     SuggestOut,
 )
 from aisle.serve.pages import Pages
+from aisle.serve.problems import install
 from aisle.serve.writes import writes
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {400: {"model": Problem}, 404: {"model": Problem}, 503: {"model": Problem}}
@@ -65,6 +64,7 @@ def create_app(live: LiveShop, *, remote_images: bool = False) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(GZipMiddleware, minimum_size=1024)
+    app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders, remote_images=remote_images)
     app.include_router(_api(live))
     app.include_router(writes(live, PROBLEMS))
@@ -72,17 +72,7 @@ def create_app(live: LiveShop, *, remote_images: bool = False) -> FastAPI:
     pages = Pages(live, app.openapi, remote_images)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
-    app.add_exception_handler(AisleError, _aisle_problem)
-    app.add_exception_handler(RequestValidationError, _body_problem)
-
-    async def no_route(request: Request, error: Exception) -> Response:
-        assert isinstance(error, StarletteHTTPException)
-        problem = _http_problem(request, error)
-        if "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/"):
-            return pages.problem(error.status_code, problem.error)
-        return JSONResponse(problem.model_dump(), error.status_code, headers=error.headers)
-
-    app.add_exception_handler(StarletteHTTPException, no_route)
+    install(app, pages)
     return app
 
 
@@ -201,52 +191,3 @@ def _operations(live: LiveShop) -> APIRouter:
         return status
 
     return router
-
-
-def _aisle_problem(request: Request, error: Exception) -> JSONResponse:
-    if isinstance(error, NotWritten):
-        message, _, remedy = str(error).partition("; ")
-        return JSONResponse(Problem(error=message, remedy=remedy or "try again").model_dump(), 503)
-    status = 404 if isinstance(error, UnknownName) and "/items/" in request.url.path + "/" else 400
-    if isinstance(error, UnknownName) and str(error).startswith("no item"):
-        status = 404
-    message, _, remedy = str(error).partition("; ")
-    fallback = (
-        "ask for the first page again" if isinstance(error, GenerationError) else "see /docs for what can be asked"
-    )
-    return JSONResponse(Problem(error=message, remedy=remedy or fallback).model_dump(), status)
-
-
-def _http_problem(request: Request, error: StarletteHTTPException) -> Problem:
-    """A path or verb that there is not, or a shop that is still opening, in the shape of every other problem."""
-    if error.status_code == 404:
-        return Problem(
-            error=f"there is nothing at {request.url.path[:200]}", remedy="see /docs for the paths there are"
-        )
-    if error.status_code == 405:
-        message = f"{request.url.path[:200]} does not answer {request.method}"
-        return Problem(error=message, remedy="see /docs for what it answers")
-    if error.status_code == 403:
-        return Problem(error=str(error.detail), remedy="send 'Authorization: Bearer KEY', the key of AISLE_WRITE_KEY")
-    if error.status_code == 503:
-        return Problem(error=f"the shop is not ready: {error.detail}", remedy="ask again when /ready answers 200")
-    return Problem(error=str(error.detail), remedy="see /docs for what can be asked")
-
-
-def _body_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        why = first.get("ctx", {}).get("error", "cannot be read")
-        message = f"the body is not JSON ({why} at character {first['loc'][-1]})"
-        return JSONResponse(
-            Problem(error=message, remedy="send a JSON object; see /docs for its fields").model_dump(), 400
-        )
-    if first["type"] == "model_attributes_type":
-        message = "the body is not a JSON object"
-        remedy = "send one with the header Content-Type: application/json; see /docs for its fields"
-        return JSONResponse(Problem(error=message, remedy=remedy).model_dump(), 400)
-    loc = first["loc"][1:] if len(first["loc"]) > 1 and first["loc"][0] in ("body", "query", "path") else first["loc"]
-    place = ".".join(str(part) for part in loc)
-    message = f"{place or 'the request'}: {first['msg']}"
-    return JSONResponse(Problem(error=message, remedy="see /docs for the fields and their limits").model_dump(), 400)

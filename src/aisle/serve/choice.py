@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from aisle.core.env import Env
 from aisle.data.shop import Shop
+from aisle.data.view import View
+
+if TYPE_CHECKING:
+    from aisle.funnel import Funnel
+    from aisle.funnel.plan import Plan
 
 FIRST_PLAN = "lexical"
 
@@ -25,6 +32,7 @@ class Choice:
     recipe    what is fitted when no funnel was saved
     version   the saved funnel to load, or None
     encoders  whose vectors it reads
+    bags      models whose bags of items its stages make
     notice    what the operator should know of the choice
     """
 
@@ -32,6 +40,7 @@ class Choice:
     recipe: str
     version: str | None
     encoders: tuple[str, ...]
+    bags: tuple[str, ...] = ()
     notice: str | None = None
 
 
@@ -49,7 +58,8 @@ def chosen(shop: Shop, generation: int, asked: str | None, fallback: str) -> Cho
     record = _record(shop, version)
     found = record.get("generation", generation)
     if found == generation:
-        return Choice(name, fallback, version, tuple(sorted(record.get("encoders", []))))
+        encoders, bags = (tuple(sorted(record.get(what, []))) for what in ("encoders", "bags"))
+        return Choice(name, fallback, version, encoders, bags)
     notice = (
         f"the plan {name} was fitted on generation {found} of the catalogue, which is at {generation} now: "
         f"serving {fallback} instead; fit it again with 'aisle fit {shop.folder} {pointer.get('plan') or 'PLAN'}'"
@@ -60,7 +70,22 @@ def chosen(shop: Shop, generation: int, asked: str | None, fallback: str) -> Cho
 def _recipe(name: str, notice: str | None = None) -> Choice:
     from aisle.recipes import plan
 
-    return Choice(name, name, None, tuple(sorted(plan(name).encoders())), notice)
+    made = plan(name)
+    return Choice(name, name, None, tuple(sorted(made.encoders())), tuple(sorted(made.bags())), notice)
+
+
+def funnel_of(shop: Shop, choice: Choice, env: Env, view: View, count: Callable[[Plan], None]) -> Funnel:
+    """The funnel of a choice, loaded or fitted; ``count`` is told the plan before its stages may ask for counters."""
+    from aisle.funnel.storing import load
+    from aisle.recipes import plan
+
+    if choice.version:
+        funnel = load(shop, choice.version, env)
+        count(funnel.plan)
+        return funnel
+    wanted = plan(choice.recipe)
+    count(wanted)
+    return wanted.fit(view, env)
 
 
 def _record(shop: Shop, version: str) -> dict[str, Any]:

@@ -8,27 +8,29 @@ opened and warmed beside the one that answers, and swapped in.  Requests hold on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
-from aisle.data.rollback import earlier
-from aisle.data.schema import EVENTS
-from aisle.data.shop import POINTER, Shop
+from aisle.core.roles import BagMaker
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 from aisle.data.view import View
 from aisle.engine.embedded.log import Log
 from aisle.nn.item_vectors import missing_rows
-from aisle.serve.active import Active, Links, warmed
+from aisle.serve.active import Active, Links, bag_makers, warmed
 from aisle.serve.background import Encoding, Stopped
-from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen
+from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen, funnel_of
 from aisle.serve.models import EncodingOut, ReadyOut
+from aisle.serve.opening import current_or_earlier, view_of
 from aisle.serve.owner import Owner
 from aisle.serve.request_log import RequestLog
 from aisle.serve.standing import Standing
-from aisle.serve.state_of import indexes_of, log_of, processes_of
+from aisle.serve.state_of import indexes_of, log_of, processes_of, synonyms_error
 from aisle.serve.suggest import Completer, completer
 from aisle.serve.writing import OwnLog, Writing
 
@@ -116,13 +118,15 @@ class LiveShop:
             return self.links.board.wait(sequence, timeout_s)
         return self._standing is not None and self._standing.wait(sequence, timeout_s)
 
-    def knows(self, item_id: str) -> bool:
-        """Whether the catalogue that answers holds this item."""
+    def unknown(self, item_ids: Sequence[str]) -> list[str]:
+        """Those of these ids that the catalogue which answers does not hold."""
         if self._standing is None:
-            return False
+            return list(item_ids)
         items = self._standing.items
-        row = int(items.rows_of([item_id])[0])
-        return row >= 0 and not bool(items.tombstones[row])
+        rows = items.rows_of(item_ids)
+        known = rows >= 0
+        known[known] = ~items.tombstones[rows[known]]
+        return [item_id for item_id, there in zip(item_ids, known, strict=True) if not there]
 
     @property
     def ready(self) -> bool:
@@ -133,7 +137,7 @@ class LiveShop:
         active, standing = self._active, self._standing
         engine = active.funnel.env.engine if active else None
         log = log_of(standing) if standing and full else None
-        encoded = self._owner.encoded() if self._owner else {}
+        encoded, bagged = (self._owner.encoded(), self._owner.bagged()) if self._owner else ({}, {})
         return ReadyOut(
             ready=self.ready,
             step=self._step,
@@ -145,8 +149,9 @@ class LiveShop:
             sequence_lag=log.lag if log else 0,
             events_unlearned=self.writing.count if self.writing else 0,
             log=log,
-            indexes=indexes_of(standing, encoded) if standing and full else [],
+            indexes=indexes_of(standing, encoded, bagged) if standing and full else [],
             processes=processes_of(self.links.board, log) if self.links and log else [],
+            synonyms_error=synonyms_error(standing) if standing and full else None,
             error=self._error or (standing.applier.readiness().error if standing else None),
             notice=self._notice,
         )
@@ -214,7 +219,7 @@ class LiveShop:
         if self.links is None:
             self.log = Log.open(self.shop.log_path)
             self.writing = OwnLog(self.log)
-            self._owner = Owner(self.shop, self.log, self._encoding, self._pause)
+            self._owner = Owner(self.shop, self.log, self._encoding, self._pause, makers=self._makers)
             try:
                 take_in_events(self.shop)
             except StateError as damage:
@@ -225,7 +230,10 @@ class LiveShop:
         assert self.writing is not None
         self.requests = RequestLog(self.writing.append, candidates=self.log_candidates)
         self._say("opening the catalogue and its indexes")
-        standing = self._opened()
+        if self.links is not None:
+            # Only the writing process builds indexes.
+            self._await((self.shop.generation_folder() / "engine.json").exists)
+        standing = current_or_earlier(self.shop, self._standing_of, self._tell)
         first = FIRST_PLAN if self.vectors else self.plan
         view = self._view(standing)
         self._count(standing, plan(first))
@@ -236,13 +244,8 @@ class LiveShop:
         self.completer = completer(standing.engine)
 
     def _view(self, standing: Standing) -> View:
-        """What fits may see; without behaviour where its segments are damaged, since a search can do without."""
         assert self.shop is not None
-        try:
-            return self.shop.view(items=standing.items)
-        except StateError as damage:
-            self._notice = f"{damage}: serving without what is in it"
-            return View(standing.items, EVENTS.empty_table(), {})
+        return view_of(self.shop, standing, self._tell)
 
     def _count(self, standing: Standing, plan: Plan) -> None:
         """Count what the plan's stages ask for; a stage whose counters cannot be had is skipped when serving."""
@@ -250,22 +253,6 @@ class LiveShop:
             standing.counters.declare(plan.counters())
         except StateError as damage:
             self._notice = f"{damage}: serving without what is counted from it"
-
-    def _opened(self) -> Standing:
-        """The generation that the shop points to; where it is damaged, the one that was served before it."""
-        assert self.shop is not None
-        current = self.shop.generation
-        if self.links is not None:
-            # Only the writing process builds indexes.
-            self._await((self.shop.generation_folder(current) / "engine.json").exists)
-        try:
-            return self._standing_of(current)
-        except StateError as damage:
-            for entry in earlier(self.shop):
-                if entry["generation"] != current:
-                    self._notice = f"generation {current} cannot be served ({damage}): serving {entry['generation']}"
-                    return self._standing_of(entry["generation"])
-            raise
 
     def _standing_of(self, generation: int) -> Standing:
         assert self.shop is not None
@@ -277,9 +264,6 @@ class LiveShop:
 
     def _improve(self, standing: Standing | None) -> None:
         """Encode what the wanted plan reads, fit it (or load the funnel the shop points to), and swap it in."""
-        from aisle.funnel.storing import load
-        from aisle.recipes import plan
-
         assert self.shop is not None
         assert standing is not None
         choice = self._chosen(standing)
@@ -296,18 +280,14 @@ class LiveShop:
         version, name = choice.version, choice.name
         self._say(f"loading the plan {name}" if version else f"fitting the plan {name!r}")
         view = self._view(standing)
-        if version:
-            funnel = load(self.shop, version, standing.env)
-            self._count(standing, funnel.plan)
-        else:
-            wanted = plan(choice.recipe)
-            self._count(standing, wanted)
-            funnel = wanted.fit(view, standing.env)
-        funnel = warmed(funnel)
+        funnel = warmed(funnel_of(self.shop, choice, standing.env, view, partial(self._count, standing)))
         if not self._stop.is_set():
             self._choice = choice
             self._stand_on(standing, Active(funnel, name, view))
             self._encoding.state, self._step = "done", "ready"
+
+    def _makers(self) -> Mapping[str, BagMaker]:
+        return {} if self._active is None else bag_makers(self._active.funnel)
 
     def _chosen(self, standing: Standing) -> Choice:
         if not self.vectors:
@@ -406,6 +386,9 @@ class LiveShop:
 
     def _say(self, step: str) -> None:
         self._step = step
+
+    def _tell(self, notice: str) -> None:
+        self._notice = notice
 
 
 def _stamp(shop: Shop) -> tuple[int, int]:

@@ -85,6 +85,10 @@ class SearchOut(BaseModel):
     total_is_exact: bool
     facets: dict[str, Any] = Field(description="field -> counts over the whole match set")
     suggestion: str | None = Field(description="did you mean")
+    suggestion_confidence: float | None = Field(
+        None,
+        description="how sure that is, 0 to 1: its share among all words that are as close; null without a suggestion",
+    )
     redirect: str | None
     applied_rules: list[str]
     coverage: float = Field(description="share of the plan's stages that ran, 0 to 1")
@@ -182,6 +186,9 @@ class ReadyOut(BaseModel):
     log: LogOut | None = None
     indexes: list[IndexOut] = []
     processes: list[ProcessOut] = Field([], description="the shop's processes, where there are several")
+    synonyms_error: str | None = Field(
+        None, description="why the shop's rules/synonyms.txt is not in use; the last good rules go on"
+    )
     error: str | None = None
     notice: str | None = Field(None, description="what the operator should know, such as a fitted plan passed over")
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat
 
 from aisle.serve.models import MAX_OFFSET, MAX_TEXT, SceneName
 
 ActionName = Literal["impression", "click", "cart", "order", "return", "remove"]
 MAX_BATCH = 1000
 MAX_WAIT_S = 60.0
+LATEST_S = 1e11
+"""Beyond it a time is in milliseconds, by mistake."""
 
 
 class AttributeIn(BaseModel):
     """A text, or a number with its unit."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1, max_length=MAX_TEXT)
     text: str | None = None
@@ -27,14 +29,14 @@ class AttributeIn(BaseModel):
 class ColumnsIn(BaseModel):
     """The catalogue's columns (docs/glossary.md); what is left out is empty, or, in a change, stays."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     group_id: str | None = None
     title: str | None = None
     description: str | None = None
     brand: str | None = None
     category: list[str] | str | None = Field(None, description="paths, each written 'Department > Aisle > Shelf'")
-    attributes: list[AttributeIn] | dict[str, str | float] | None = Field(
+    attributes: list[AttributeIn] | dict[str, str | StrictFloat] | None = Field(
         None, description='[{"name": "weight", "number": 2, "unit": "kg"}], or {"colour": "red", "width_cm": 40}'
     )
     price_cents: int | None = None
@@ -45,7 +47,7 @@ class ColumnsIn(BaseModel):
     images: list[str] | str | None = None
     locale: str | None = None
     merchant: str | None = None
-    created_s: float | None = None
+    created_s: float | None = Field(None, le=LATEST_S, description="unix seconds")
     stock: int | None = None
     active: bool | None = Field(None, description="false: kept, but not shown")
 
@@ -59,7 +61,7 @@ class ItemIn(ColumnsIn):
 class WaitIn(BaseModel):
     """Whether the answer waits until searches show what was written."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     wait_visible: bool = Field(False, description="answer only when every process of the shop shows it")
     timeout_s: float = Field(5.0, gt=0, le=MAX_WAIT_S, description="and say so when that took longer")
@@ -104,11 +106,11 @@ def record_of_item(item: ItemIn) -> dict[str, Any]:
 class EventIn(BaseModel):
     """Something a shopper did.  Unknown fields are refused; put the shop's own into ``extra``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     action: ActionName
     item_id: str = Field("", max_length=MAX_TEXT)
-    time_s: float | None = Field(None, ge=0, description="unix seconds; the server's clock when absent")
+    time_s: float | None = Field(None, ge=0, le=LATEST_S, description="unix seconds; the server's clock when absent")
     user_id: str = Field("", max_length=MAX_TEXT)
     session_id: str = Field("", max_length=MAX_TEXT)
     request_id: str = Field("", max_length=MAX_TEXT, description="of the page it happened on")
@@ -122,7 +124,7 @@ class EventIn(BaseModel):
 
 
 class EventsIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     events: list[EventIn] = Field(min_length=1, max_length=1000)
 

@@ -16,8 +16,11 @@ def log_of(standing: Standing) -> LogOut:
     return LogOut(last=last, shown=shown, lag=max(0, last - shown), forgotten=log.floor)
 
 
-def indexes_of(standing: Standing, encoded: Mapping[str, int]) -> list[IndexOut]:
-    """Every index of this process; ``encoded``: encoder -> the record whose texts its vectors stand for, where known."""
+def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[str, int]) -> list[IndexOut]:
+    """Every index of this process; ``encoded``: encoder -> the record whose texts its vectors stand for, where known.
+
+    ``bagged``: the same of models and their bags.
+    """
     engine, last = standing.engine, standing.applier.log.last_sequence
     shown, live = engine.sequence, engine.items.live
     num_live = int(live.sum())
@@ -38,7 +41,22 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int]) -> list[IndexOut]
         found.append(
             IndexOut(name=f"vectors {name}", sequence=at, lag=behind, saved=at, rows=index.num_rows, missing=missing)
         )
+    for name in engine.models():
+        bags = engine.sparse(name)
+        missing = num_live - int(bags.has(live.nonzero()[0]).sum())
+        at = bagged.get(name, engine.bagged.get(name, 0))
+        behind = max(0, shown - at) if name in bagged else 0
+        found.append(
+            IndexOut(name=f"bags {name}", sequence=at, lag=behind, saved=at, rows=bags.num_rows, missing=missing)
+        )
     return found
+
+
+def synonyms_error(standing: Standing) -> str | None:
+    """Why the shop's synonyms, as they are now, cannot be used."""
+    rules = standing.engine.text.synonyms
+    rules.current()
+    return rules.error
 
 
 def processes_of(board: Board, log: LogOut) -> list[ProcessOut]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aisle.core.errors import DataError
-from aisle.data.shop import POINTER, Shop
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 
 
 def cache_folder() -> Path:

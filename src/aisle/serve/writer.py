@@ -9,11 +9,14 @@ from threading import Event
 from time import monotonic
 
 from aisle.core.errors import AisleError
-from aisle.data.shop import POINTER, Shop
+from aisle.core.roles import BagMaker
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 from aisle.engine.embedded.log import Log
+from aisle.serve.active import bag_makers
 from aisle.serve.background import Encoding, Stopped
 from aisle.serve.board import Board
-from aisle.serve.choice import FIRST_PLAN, best_plan, chosen
+from aisle.serve.choice import FIRST_PLAN, Choice, best_plan, chosen, funnel_of
 from aisle.serve.owner import Owner
 from aisle.serve.standing import Standing
 
@@ -31,7 +34,8 @@ class Writer:
         self._asked, self._vectors = plan, vectors
         self._plan = plan or (best_plan() if vectors else FIRST_PLAN)
         self._told = Encoding()
-        self._owner = Owner(shop, log, self._told, self._pause, self._others)
+        self._owner = Owner(shop, log, self._told, self._pause, self._others, lambda: self._makers)
+        self._makers: Mapping[str, BagMaker] = {}
         self._standing: Standing | None = None
 
     def run(self) -> None:
@@ -71,8 +75,17 @@ class Writer:
             if before is not None:
                 before.close()
         if self._vectors:
-            for encoder in chosen(self._shop, generation, self._asked, self._plan).encoders:
+            choice = chosen(self._shop, generation, self._asked, self._plan)
+            for encoder in choice.encoders:
                 self._owner.encode(self._standing, encoder)
+            self._makers = self._bag_makers(choice) if choice.bags else {}
+
+    def _bag_makers(self, choice: Choice) -> Mapping[str, BagMaker]:
+        """The stages that make bags, loaded or fitted here too, since this process puts what they make."""
+        assert self._standing is not None
+        standing = self._standing
+        view = self._shop.view(items=standing.items)
+        return bag_makers(funnel_of(self._shop, choice, standing.env, view, lambda plan: None))
 
     def _others(self) -> Mapping[str, int]:
         return {f"process {row['process']}": row["sequence"] for row in self._board.alive() if row["process"]}

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from hmac import compare_digest
 from time import time
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 
-from aisle.core.errors import UnknownName
+from aisle.core.errors import DataError, UnknownName
 from aisle.engine.embedded.log import Receipt
 from aisle.serve.live import LiveShop
 from aisle.serve.models import Problem
-from aisle.serve.models_in import ChangeIn, EventsIn, EventsOut, ItemsIn, WriteOut, record_of_item
+from aisle.serve.models_in import MAX_WAIT_S, ChangeIn, EventsIn, EventsOut, ItemsIn, WriteOut, record_of_item
 
 WRITING = 64
 """Writes that wait for the disk at once; they share commits, and never take a place of those who search."""
@@ -65,7 +65,9 @@ def writes(live: LiveShop, problems: dict[int | str, dict[str, Any]]) -> APIRout
         return await apart(partial(_change, live, item_id, body))
 
     @router.delete("/items/{item_id:path}", status_code=202, dependencies=[Depends(may_write)])
-    async def delete(item_id: str, wait_visible: bool = False, timeout_s: float = 5.0) -> WriteOut:
+    async def delete(
+        item_id: str, wait_visible: bool = False, timeout_s: Annotated[float, Query(gt=0, le=MAX_WAIT_S)] = 5.0
+    ) -> WriteOut:
         """Take a product out of the catalogue."""
         return await apart(partial(_delete, live, item_id, wait_visible, timeout_s))
 
@@ -78,19 +80,24 @@ def writes(live: LiveShop, problems: dict[int | str, dict[str, Any]]) -> APIRout
 
 
 def _upsert(live: LiveShop, body: ItemsIn) -> WriteOut:
+    if body.partial:
+        _must_know(live, [item.item_id for item in body.items])
     records = [record_of_item(item) for item in body.items]
     receipt = _append(live, "update" if body.partial else "upsert", records)
     return _written(live, receipt, body.wait_visible, body.timeout_s)
 
 
 def _change(live: LiveShop, item_id: str, body: ChangeIn) -> WriteOut:
-    _must_know(live, item_id)
-    receipt = _append(live, "update", [record_of_item(body.as_item(item_id))])
+    _must_know(live, [item_id])
+    record = record_of_item(body.as_item(item_id))
+    if len(record) == 1:
+        raise DataError(f"the change of {item_id[:200]!r} names no column; give at least one, such as price_cents")
+    receipt = _append(live, "update", [record])
     return _written(live, receipt, body.wait_visible, body.timeout_s)
 
 
 def _delete(live: LiveShop, item_id: str, wait_visible: bool, timeout_s: float) -> WriteOut:
-    _must_know(live, item_id)
+    _must_know(live, [item_id])
     receipt = _append(live, "delete", [{"item_id": item_id}])
     return _written(live, receipt, wait_visible, timeout_s)
 
@@ -113,12 +120,13 @@ def _written(live: LiveShop, receipt: Receipt, wait_visible: bool, timeout_s: fl
     return WriteOut(accepted=receipt.last - receipt.first + 1, first=receipt.first, last=receipt.last, visible=visible)
 
 
-def _must_know(live: LiveShop, item_id: str) -> None:
-    """Raises UnknownName for an item that there is not, once everything that was accepted is looked at."""
+def _must_know(live: LiveShop, item_ids: Sequence[str]) -> None:
+    """Raises UnknownName for items that there are not, once everything that was accepted is looked at."""
     if live.active is None:
         raise HTTPException(503, live.status().step)
-    if live.knows(item_id):
-        return
-    if live.log is not None and live.visible(live.log.last_sequence, KNOWN_S) and live.knows(item_id):
-        return
-    raise UnknownName(f"no item {item_id[:200]!r} is in the catalogue; add it with POST /api/items")
+    unknown = live.unknown(item_ids)
+    if unknown and live.log is not None and live.visible(live.log.last_sequence, KNOWN_S):
+        unknown = live.unknown(unknown)
+    if unknown:
+        more = f" (nor are {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        raise UnknownName(f"no item {unknown[0][:200]!r} is in the catalogue{more}; add it with POST /api/items")

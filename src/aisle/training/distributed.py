@@ -56,6 +56,15 @@ class Workers:
         dist.all_reduce(sums)
         return dict(zip(names, (sums / self.size).tolist(), strict=True))
 
+    def gather(self, value: int) -> list[int]:
+        """The value that each worker has, by rank."""
+        if self.size == 1:
+            return [value]
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        parts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.size)]
+        dist.all_gather(parts, torch.tensor([value], device=device))
+        return [int(part) for part in parts]
+
     def same_start(self, module: torch.nn.Module) -> None:
         """Every worker takes rank 0's parameters and buffers."""
         if self.size > 1:
@@ -80,6 +89,8 @@ def workers() -> Iterator[Workers]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())

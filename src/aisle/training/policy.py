@@ -27,6 +27,7 @@ from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Answers, Backbone, Sampling
 from aisle.nn.backbones.packed import Packed, pack
 from aisle.training.advantages import group_advantage, live_groups, spread_over_tokens
+from aisle.training.distributed import ALONE, Workers
 
 SALT = 0x6790
 
@@ -170,6 +171,7 @@ class GroupLoss:
     by         whose ratio is clipped: each ``token``'s or the whole ``sequence``'s
     reference  the frozen model that KL is measured from; None for no KL
     corrected  weight the KL of each token by its ratio, since the token was drawn from the older policy (arXiv:2512.02556)
+    watch      (module, surrogate of each token, where there are tokens) -> more figures, before the backward
     """
 
     low: float = 0.2
@@ -180,6 +182,7 @@ class GroupLoss:
     temperature: float = 1.0
     reference: Backbone | None = None
     corrected: bool = False
+    watch: Callable[[Backbone, Tensor, Tensor], Figures] | None = None
 
     def __call__(
         self, module: Backbone, rollout: TextRollout, advantage: Tensor
@@ -194,6 +197,8 @@ class GroupLoss:
         mean = mean_over_answers if self.per == "answer" else mean_over_tokens
         losses = {"policy": mean(value_SR, is_token_SR)}
         figures = monitors(logp_SR, old_SR, is_token_SR)
+        if self.watch is not None:
+            figures |= self.watch(module, value_SR, is_token_SR)
         if self.reference is not None and self.kl:
             with torch.no_grad():
                 reference_SR = self.reference.logp(packed, self.temperature)
@@ -251,8 +256,9 @@ class RolloutBatches(Generic[Roll]):
     tries     how often groups that were not picked are replaced by fresh prompts, before the step goes on with fewer
     inner     optimiser steps on one lesson; above 1 clipping begins to matter
     steps     lessons of an epoch
+    workers   processes that train together: each draws ``prompts`` of its own share of ``order``
 
-    Every draw follows from the seed and the step's number, so a run that was stopped goes on identically.
+    Every draw follows from the seed, the step's number and the process, so a run that was stopped goes on identically.
     """
 
     def __init__(
@@ -266,13 +272,16 @@ class RolloutBatches(Generic[Roll]):
         tries: int = 3,
         inner: int = 1,
         seed: int = 0,
+        workers: Workers = ALONE,
     ) -> None:
-        if not len(order) or min(prompts, steps, inner) < 1:
+        if len(order) < workers.size or min(prompts, steps, inner) < 1:
             raise SettingError(
-                f"{len(order)} prompts in the pool, {prompts} a step, {steps} steps, {inner} inner ones; each must be 1 or more"
+                f"{len(order)} prompts in the pool of {workers.size} processes, {prompts} a step, {steps} steps, {inner} inner "
+                "ones; each must be 1 or more, and each process needs a prompt"
             )
-        self._module, self._order, self._functions = module, order, functions
+        self._module, self._order, self._functions = module, order[workers.rank :: workers.size], functions
         self._prompts, self._steps, self._tries, self._inner, self._seed = prompts, steps, tries, inner, seed
+        self._workers = workers
         self.asked = 0
         self.given = 0
         self._lesson: Lesson[Roll] | None = None
@@ -295,15 +304,19 @@ class RolloutBatches(Generic[Roll]):
             raise ContractError(
                 f"{self.given} steps were taken, {self._inner} on each lesson; set save_every to a multiple of {self._inner}"
             )
-        return {"asked": self.asked, "given": self.given}
+        return {"asked": self._workers.gather(self.asked), "given": self.given}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.asked, self.given, self._lesson = int(state["asked"]), int(state["given"]), None
+        """With another number of processes than before, each goes on after the last prompt that any of them had asked."""
+        asked = [int(n) for n in state["asked"]]
+        self.asked = asked[self._workers.rank] if len(asked) == self._workers.size else max(asked)
+        self.given, self._lesson = int(state["given"]), None
 
     def _draw(self) -> Lesson[Roll]:
         """Sample until enough groups are picked.  Where none ever is, the last ones stand in, with advantages near 0."""
         device = next(self._module.parameters()).device
-        generator = torch.Generator(device).manual_seed((self._seed << 24) ^ (SALT << 40) ^ self.given)
+        drawn_from = np.random.SeedSequence((self._seed, SALT, self._workers.rank, self.given))
+        generator = torch.Generator(device).manual_seed(int(drawn_from.generate_state(1, np.uint64)[0] >> 1))
         kept: Roll | None = None
         rewards: list[Tensor] = []
         drawn, picked, mean_reward = 0, 0, 0.0

@@ -225,3 +225,40 @@ class TestHf:
 def test_a_shape_whose_heads_do_not_divide_is_refused():
     with pytest.raises(SettingError, match="multiple"):
         TinyShape(heads=3, key_heads=2)
+
+
+class TestRepeats:
+    """A model that is told which tokens stood before: the same whether packed, alone or generated."""
+
+    @pytest.fixture
+    def told(self) -> Tiny:
+        model = Tiny(
+            TinyShape(width=32, layers=2, heads=4, key_heads=2, head_dim=8, hidden=48, repeats=True), V, END, 3
+        )
+        with torch.no_grad():
+            model.repeated.normal_(0.0, 1.0, generator=torch.Generator().manual_seed(1))
+        return model.eval()
+
+    def test_packing_changes_nothing_and_siblings_do_not_count_as_before(self, told):
+        prompts, branches = some(3, 5), [some(4, 2, seed=1), some(3, seed=2)]
+        together = told.logp(pack(prompts, branches, row_tokens=40))
+        alone = [told.logp(pack([p], [[b]]))[0] for p, of in zip(prompts, branches, strict=True) for b in of]
+        for row, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(row[: len(one)], one, atol=1e-5, rtol=1e-5)
+
+    def test_generation_knows_prompt_and_own_answer(self, told):
+        prompts = some(3, 6)
+        answers = told.sample(prompts, 4, Sampling(max_new=6), generator=torch.Generator().manual_seed(0))
+        lists = answers.lists()
+        logp = told.logp(pack(prompts, [lists[:4], lists[4:]]))
+        torch.testing.assert_close(logp, answers.logp[:, : logp.shape[1]], atol=1e-4, rtol=1e-4)
+        beams, total_QG = told.beams(prompts, 3, 4)
+        lists = beams.lists()
+        again = told.logp(pack(prompts, [lists[:3], lists[3:]])).sum(1)
+        torch.testing.assert_close(again, total_QG.flatten(), atol=1e-4, rtol=1e-4)
+
+    def test_it_matters_and_is_no_qwen3(self, told):
+        fresh, repeated = (told.next_logits(pack([np.array([4, t])], [[np.array([6])]])) for t in (5, 6))
+        assert not torch.allclose(fresh, repeated)
+        with pytest.raises(SettingError, match="repeats=false"):
+            qwen3_weights(told)

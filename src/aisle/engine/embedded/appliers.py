@@ -14,7 +14,8 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import AisleError, ContractError, StateError
 from aisle.core.lists import Array
 from aisle.data.items import ItemTable
-from aisle.data.shop import WAIT_S, Shop
+from aisle.data.pointed import WAIT_S
+from aisle.data.shop import Shop
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.engine.embedded.log_records import ITEM_KINDS, Record, catalogue_table

@@ -23,7 +23,8 @@ from aisle.core.atomic import sync, sync_tree
 from aisle.core.env import Progress, silent
 from aisle.core.errors import DataError
 from aisle.core.leases import exclusive, hold
-from aisle.data.shop import POINTER, Shop
+from aisle.data.pointed import POINTER
+from aisle.data.shop import Shop
 from aisle.engine.embedded.care import LOCK
 from aisle.engine.embedded.log import Log
 

@@ -5,15 +5,14 @@ Legend: I items, N chosen rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from aisle.core.filters import Sort
 from aisle.core.lists import Array, mask_of_size
 from aisle.core.requests import Requests
-from aisle.core.shop import Items
+from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.analysis import unfolded
 from aisle.engine.embedded.facets import FacetCounter
 from aisle.engine.embedded.filters import Fields, compile_filters
@@ -41,36 +40,33 @@ class Columns:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
         return replace(requests, allowed=compile_filters(requests.filters, self._fields))
 
-    def facets(
+    def count(
         self,
         requests: Requests,
         match: Sequence[Array | None],
         fields: Sequence[str],
         also: Callable[[str], Sequence[str]] = lambda text: [unfolded(text)],
-    ) -> list[Mapping[str, Any]]:
-        """Facet counts of each request over its match set (None: every row), by products.
+    ) -> list[Tally]:
+        """Rows, products and facets of each request over its match set (bool[I], None: every row) under its filter.
 
         Each facet is counted without its own selection.  ``brand~aco`` stands for the brands with a word that begins with
         "aco", or with what means the same: ``also`` says what that is.
 
         Raises SettingError for a field that no item has.
         """
-        # A match set may be of the catalogue a moment before, or after.  Counts of every row are kept.
-        sized = (None if rows is None or rows.all() else mask_of_size(rows, self.items.num_rows) for rows in match)
         plain = [field for field in fields if SEARCHED not in field]
         searched = [(field, *field.split(SEARCHED, 1)) for field in fields if SEARCHED in field]
-        out: list[Mapping[str, Any]] = []
-        for filter, rows in zip(requests.filters, sized, strict=True):
-            found = dict(self._counter.count(filter, rows, plain))
-            found |= {
-                field: self._counter.values_like(filter, rows, name, also(text)) for field, name, text in searched
-            }
-            out.append({field: found[field] for field in fields})
+        out = []
+        for filter, listed in zip(requests.filters, match, strict=True):
+            # A match set may be of the catalogue a moment before, or after.  Counts of every row are kept.
+            whole = listed is None or listed.all()
+            rows = None if listed is None or whole else mask_of_size(listed, self.items.num_rows)
+            counts = self._counter.count(filter, rows, plain)
+            found = dict(counts.facets)
+            for field, name, text in searched:
+                found[field] = self._counter.values_like(filter, rows, name, also(text))
+            out.append(counts._replace(facets={field: found[field] for field in fields}))
         return out
-
-    def num_groups(self, rows_I: Array) -> int:
-        """Products (variants counted once) among these rows, bool[I]."""
-        return self._counter.num_groups(rows_I)
 
     def order(self, rows: Array, sort: Sort | None) -> Array:
         """``rows`` (int32[N]) by a column, missing last, ties by row; without a sort by popularity (review count).

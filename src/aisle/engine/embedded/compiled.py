@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from aisle.core.lists import Array
@@ -56,8 +57,60 @@ def float_of_bits(context: Any, bits: Any) -> Any:
     return types.float32(types.uint32), generate
 
 
+@inlined
+def float_of_half(context: Any, bits: Any) -> Any:
+    """uint16 read as float16 and widened to float32, sixteen at a time where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@inlined
+def prefetch(context: Any, array: Any, at: Any) -> Any:
+    """Ask the memory for what stands at ``array[at]`` (one-dimensional), without waiting for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        to_read, keep, data_cache = ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)
+        builder.call(call, [builder.bitcast(builder.gep(data, [args[1]]), pointer), to_read, keep, data_cache])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
 def frozen(array: Array) -> Array:
     """The array as a plain contiguous one that cannot be written to: loops are compiled for that kind only."""
     out = np.ascontiguousarray(np.asarray(array)).view()
     out.flags.writeable = False
     return out
+
+
+def rows_where(mask: Array) -> Array:
+    """int32: where a mask (bool[I], few of which hold) is true, in order; several times as fast as ``flatnonzero``."""
+    mask = np.ascontiguousarray(mask)
+    whole = len(mask) & ~7
+    rows = np.empty(np.count_nonzero(mask) + 1, np.int32)
+    if mask.__array_interface__["data"][0] % 8:
+        mask = mask.copy()
+    _collect_rows(frozen(mask[:whole].view(np.uint64)), frozen(mask), rows)
+    return rows[:-1]
+
+
+@compiled
+def _collect_rows(mask_8: Array, mask: Array, out_N: Array) -> None:
+    """Fill all but the last of ``out_N``; ``mask_8`` is the mask, eight rows in one number."""
+    used = 0
+    for at in range(len(mask_8)):
+        if mask_8[at]:
+            for row in range(at << 3, (at + 1) << 3):
+                # Written whether it counts or not: processors cannot foresee such a branch.
+                out_N[used] = row
+                used += np.int64(mask[row])
+    for row in range(len(mask_8) << 3, len(mask)):
+        out_N[used] = row
+        used += np.int64(mask[row])

@@ -11,55 +11,30 @@ Legend: I items, N chosen rows, Q requests, D width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aisle.core.atomic import folder_hashes, write_json
+from aisle.core.atomic import folder_hashes
 from aisle.core.bags import Bags
 from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.filters import Sort
-from aisle.core.leases import Lease, exclusive, hold, remove_unused
+from aisle.core.leases import Lease, exclusive, hold
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
-from aisle.core.shop import Items
+from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
 
 if TYPE_CHECKING:
     from aisle.engine.embedded.impacts import Impacts
-
-POINTER, LOCK = "engine.json", ".engine.lock"
-REBUILD = "remove the generation's engine.json, and the indexes are built again from the catalogue"
-
-
-class _Saved(NamedTuple):
-    """``engine.json``: the text version in use, the log record up to which what stands on disk holds the log, SHA-256
-    of the version's files, and encoder -> the record up to which its vectors are right."""
-
-    text: str | None
-    sequence: int
-    hashes: Mapping[str, str]
-    encoded: Mapping[str, int]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Saved:
-        """Raises StateError when there is none or it cannot be read."""
-        try:
-            pointer = json.loads((folder / POINTER).read_text())
-            return cls(pointer["text"], int(pointer["sequence"]), pointer.get("hashes", {}), pointer.get("encoded", {}))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{folder} holds no indexes ({error}); build them with EmbeddedEngine.build") from None
-
-    def write(self, folder: Path) -> None:
-        write_json(folder / POINTER, self._asdict())
 
 
 class EmbeddedEngine:
@@ -73,7 +48,7 @@ class EmbeddedEngine:
         folder: Path | None,
         sequence: int = 0,
         *,
-        saved: _Saved | None = None,
+        saved: Saved | None = None,
     ) -> None:
         self.damaged: list[str] = []
         """What could not be opened and was left out; making it again mends it."""
@@ -82,7 +57,7 @@ class EmbeddedEngine:
         self._sparse = _open_sparse(folder, items.generation)
         self._folder = folder
         self._sequence = sequence
-        self._saved = saved or _Saved(None, sequence, {}, {})
+        self._saved = saved or Saved(None, sequence, {}, {})
         self._lease = None if folder is None else hold(folder)
         self._text_lease = self._held(self._saved.text)
         self._touched: list[tuple[int, Array]] = []
@@ -97,10 +72,10 @@ class EmbeddedEngine:
         """Index a catalogue, in memory or in ``folder`` (its generation's); vectors that stand there are kept."""
         if folder is None:
             return cls(items, EmbeddedText.build(items, progress=progress), {}, None, sequence)
-        version = _next_version(folder / "text")
+        version = next_version(folder / "text")
         EmbeddedText.build(items, folder / "text" / version, progress=progress)
-        _Saved(version, sequence, folder_hashes(folder / "text" / version), {}).write(folder)
-        _tidy(folder / "text", version)
+        Saved(version, sequence, folder_hashes(folder / "text" / version), {}).write(folder)
+        tidy(folder / "text", version)
         return cls.open(items, folder)
 
     @classmethod
@@ -109,7 +84,7 @@ class EmbeddedEngine:
 
         Raises StateError when there is none, when it is damaged or belongs to another generation.
         """
-        saved = _Saved.read(folder)
+        saved = Saved.read(folder)
         place = folder / "text" / str(saved.text)
         if check and folder_hashes(place) != saved.hashes:
             raise StateError(f"{place} is damaged (its files do not match their hashes); {REBUILD}")
@@ -128,7 +103,7 @@ class EmbeddedEngine:
     def saved_in(cls, folder: Path) -> int | None:
         """The log record up to which the indexes in a generation's folder hold the log; None where none can be read."""
         try:
-            return _Saved.read(folder).sequence
+            return Saved.read(folder).sequence
         except StateError:
             return None
 
@@ -150,6 +125,11 @@ class EmbeddedEngine:
     def encoded(self) -> Mapping[str, int]:
         """Encoder -> the last log record whose texts its saved vectors stand for."""
         return {name: self._saved.encoded.get(name, 0) for name in self._vectors}
+
+    @property
+    def bagged(self) -> Mapping[str, int]:
+        """Model -> the last log record whose products its saved bags stand for."""
+        return {name: self._saved.encoded.get(f"{BAGS}{name}", 0) for name in self._sparse}
 
     @property
     def num_unsaved(self) -> int:
@@ -197,21 +177,21 @@ class EmbeddedEngine:
                 if sequence != self._saved.sequence:
                     self._record(sequence=sequence, encoded=self._saved.encoded)
                 return sequence
-            version = _next_version(self._folder / "text")
+            version = next_version(self._folder / "text")
             place = self._folder / "text" / version
             self._go_over(text.saved(place), sequence, version)
             hashes = folder_hashes(place)
             self._record(text=version, sequence=sequence, hashes=hashes, encoded=self._saved.encoded)
-            _tidy(self._folder / "text", version)
+            tidy(self._folder / "text", version)
             return sequence
 
     def _record(self, **changes: Any) -> None:
         """Replace entries of ``engine.json``; a fit in another process may have replaced others."""
         assert self._folder is not None
         with exclusive(self._folder / LOCK):
-            self._saved = _Saved.read(self._folder)._replace(**changes)
+            self._saved = Saved.read(self._folder)._replace(**changes)
             self._saved.write(self._folder)
-            self._pointers[POINTER] = _stamp(self._folder / POINTER)
+            self._pointers[POINTER] = stamp(self._folder / POINTER)
 
     def reopen(self) -> bool:
         """Go over to versions that another process has saved, once everything they hold was applied here too.
@@ -221,19 +201,20 @@ class EmbeddedEngine:
         if self._folder is None:
             return False
         opened = [index.follow() for index in list(self._vectors.values())]
-        for name, stamp in self._stamps().items():
-            if self._pointers.get(name) == stamp or (name == POINTER and not self._open_text_again()):
+        opened += [index.follow() for index in list(self._sparse.values())]
+        for name, found in self._stamps().items():
+            if self._pointers.get(name) == found or (name == POINTER and not self._open_text_again()):
                 continue
             if name != POINTER:
                 self._open_again(self._folder / name)
-            self._pointers[name] = stamp
+            self._pointers[name] = found
             opened.append(True)
         return any(opened)
 
     def _open_text_again(self) -> bool:
         """False when the saved index holds records that were not applied here yet."""
         assert self._folder is not None
-        saved = _Saved.read(self._folder)
+        saved = Saved.read(self._folder)
         if saved.sequence > self._sequence:
             return False
         if saved.text != self._saved.text:
@@ -258,12 +239,12 @@ class EmbeddedEngine:
         return hold(self._folder / "text" / version)
 
     def _open_again(self, folder: Path) -> None:
-        """Vectors that another process saved for the first time, or bags of which it saved a new version."""
+        """Vectors or bags that another process saved for the first time."""
         name = encoder_name(folder.name)
         if folder.parent.name == "vectors":
             if name not in self._vectors:
                 self._vectors[name] = Vectors.open(folder, self.generation)
-        else:
+        elif name not in self._sparse:
             from aisle.engine.embedded.impacts import Impacts
 
             self._sparse[name] = Impacts.open(folder, self.generation)
@@ -275,9 +256,9 @@ class EmbeddedEngine:
         found = {}
         for path in [*self._folder.glob("vectors/[!.]*/CURRENT"), *self._folder.glob("sparse/[!.]*/CURRENT")]:
             with suppress(FileNotFoundError):
-                found[str(path.parent.relative_to(self._folder))] = _stamp(path)
+                found[str(path.parent.relative_to(self._folder))] = stamp(path)
         with suppress(FileNotFoundError):
-            found[POINTER] = _stamp(self._folder / POINTER)
+            found[POINTER] = stamp(self._folder / POINTER)
         return found
 
     def encoders(self) -> list[str]:
@@ -313,12 +294,19 @@ class EmbeddedEngine:
         with self._saving:
             self._saved = self._saved._replace(encoded={**self._saved.encoded, encoder: sequence})
 
+    def note_bags(self, model: str, sequence: int) -> None:
+        """The bags of a model stand for the catalogue as of this record too; kept by the next ``save``."""
+        self.note_encoded(f"{BAGS}{model}", sequence)
+
     def vectors(self, encoder: str) -> Vectors:
         """The vectors of a named encoder.  Raises UnknownName when they were not built."""
         return self._known(encoder)
 
     def put_sparse(self, name: str, rows: Array, bags: Bags) -> None:
-        """Store these rows' bags, found by the next search; ``save_sparse`` makes them last."""
+        """Store these rows' bags, found by the next search.
+
+        ``save_sparse`` makes them last; bags that were saved once take further ones to disk at once.
+        """
         from aisle.engine.embedded.impacts import Impacts
 
         with self._saving:
@@ -327,13 +315,18 @@ class EmbeddedEngine:
             self._sparse[name].put(rows, bags)
 
     def save_sparse(self, name: str) -> None:
-        """Merge all bags of a model and, for an engine with a folder, write them there."""
+        """Merge all bags of a model and, for an engine with a folder, write them there; what is put later follows at once."""
         with self._saving:
-            index = self.sparse(name)
+            sequence, index = self._sequence, self.sparse(name)
             index.compact()
             if self._folder is not None:
                 self._sparse[name] = index.saved(self._folder / "sparse" / folder_name(name))
                 self._pointers = self._stamps()
+                self._record(encoded={**self._saved.encoded, f"{BAGS}{name}": sequence})
+
+    def models(self) -> list[str]:
+        """Names of the models whose bags are here."""
+        return sorted(self._sparse)
 
     def sparse(self, name: str) -> Impacts:
         """The bags of a named model.  Raises UnknownName when none were put."""
@@ -346,15 +339,9 @@ class EmbeddedEngine:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
         return self._columns.compile(requests)
 
-    def facets(
-        self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]
-    ) -> list[Mapping[str, Any]]:
-        """``Columns.facets``: counts over each request's match set."""
-        return self._columns.facets(requests, match, fields, self._text.also)
-
-    def num_groups(self, rows_I: Array) -> int:
-        """Products (variants counted once) among these rows, bool[I]."""
-        return self._columns.num_groups(rows_I)
+    def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Tally]:
+        """``Columns.count``: rows, products and facets of each request's match set."""
+        return self._columns.count(requests, match, fields, self._text.also)
 
     def order(self, rows: Array, sort: Sort | None) -> Array:
         """``Columns.order``: ``rows`` by a column, or by popularity."""
@@ -365,22 +352,6 @@ class EmbeddedEngine:
             hint = nearest(encoder, self._vectors)
             raise UnknownName(f"no vectors of encoder {encoder!r}{hint}; encode the catalogue and call put_vectors")
         return self._vectors[encoder]
-
-
-def _next_version(folder: Path) -> str:
-    built = [int(p.name[1:]) for p in folder.glob("v*")]
-    return f"v{1 + max(built, default=0)}"
-
-
-def _tidy(folder: Path, current: str) -> None:
-    """Remove the versions that nobody has open, but for the one before, which a reader may be about to open."""
-    numbers = sorted(int(p.name[1:]) for p in folder.glob("v*"))
-    remove_unused(folder / f"v{n}" for n in numbers if n < int(current[1:]) - 1)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_mtime_ns
 
 
 def _open_sparse(folder: Path | None, generation: int) -> dict[str, Impacts]:

@@ -13,9 +13,10 @@ import numpy as np
 
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
+from aisle.core.shop import Tally
 from aisle.engine.embedded import facets_kernels as kernels
 from aisle.engine.embedded.analysis import unfolded
-from aisle.engine.embedded.compiled import frozen
+from aisle.engine.embedded.compiled import frozen, rows_where
 from aisle.engine.embedded.filters import Fields, stored
 
 MOST_VALUES = 50
@@ -38,9 +39,11 @@ class FacetCounter:
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
+        self._size_of_all: dict[Filter | None, tuple[int, int]] = {}
 
-    def count(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Mapping[str, Any]:
-        """Field -> ``{"kind": "values", "values": [...]}`` or ``{"kind": "range", "low", "high", "unit", "buckets"}``.
+    def count(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
+        """Rows and products of a match set under a filter, and each field's
+        ``{"kind": "values", "values": [...]}`` or ``{"kind": "range", "low", "high", "unit", "buckets"}``.
 
         ``match`` is bool[I], or None for every row.  Raises SettingError for a field that no item has.
         """
@@ -49,14 +52,13 @@ class FacetCounter:
         # The facets of a whole catalogue or department page are its dearest, and asked for again and again.
         if len(self._of_all) >= REMEMBERED:
             self._of_all.clear()
+            self._size_of_all.clear()
         missing = [name for name in names if (filter, name) not in self._of_all]
-        self._of_all |= {(filter, name): facet for name, facet in self._counted(filter, None, missing).items()}
-        return {name: self._of_all[filter, name] for name in names}
-
-    def num_groups(self, rows_I: Array) -> int:
-        """Products among these rows."""
-        chosen = self._rows(rows_I)
-        return len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
+        if missing or filter not in self._size_of_all:
+            new = self._counted(filter, None, missing)
+            self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
+            self._size_of_all[filter] = new.rows, new.groups
+        return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
 
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
@@ -68,28 +70,31 @@ class FacetCounter:
         self._fields.check(name)
         labels = self._fields.codes(name)[1]
         wanted = np.array([_begins(label, texts) for label in labels], bool)
-        count_V = self._count(name, self._rows(self._allowed(filter, match, name)))
+        count_V = self._count(name, self._rows(self._allowed(without(filter, name), match)))
         return _shown(labels, np.where(wanted, count_V, 0))
 
-    def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> dict[str, Any]:
-        rows: dict[Filter | None, Rows] = {}
-        out = {}
+    def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
+        chosen = self._rows(self._allowed(filter, match))
+        size = len(chosen.alone) + len(chosen.variants)
+        groups = len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
+        rows = {filter: chosen}
+        facets = {}
         for name in names:
             others = without(filter, name)
             if others not in rows:
-                rows[others] = self._rows(self._allowed(filter, match, name))
+                rows[others] = self._rows(self._allowed(others, match))
             numeric = self._fields.is_numeric(name)
-            out[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
-        return out
+            facets[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
+        return Tally(size, groups, facets)
 
-    def _allowed(self, filter: Filter | None, match: Array | None, name: str) -> Array:
-        allowed = self._fields.bitmap(without(filter, name))
+    def _allowed(self, filter: Filter | None, match: Array | None) -> Array:
+        allowed = self._fields.bitmap(filter)
         return allowed if match is None else allowed & match
 
     def _rows(self, rows_I: Array) -> Rows:
         groups = self._fields.groups
-        alone = np.flatnonzero(rows_I & groups.alone).astype(np.int32)
-        return Rows(frozen(alone), frozen(groups.variants[rows_I[groups.variants]]))
+        alone = rows_where(rows_I & groups.alone)
+        return Rows(frozen(alone), frozen(kernels.those_in(groups.variants, frozen(rows_I))))
 
     def _count(self, name: str, rows: Rows) -> Array:
         """int64[V]: products that have each label."""
@@ -173,9 +178,11 @@ def _shown(labels: Sequence[str], count_V: Array, always: Sequence[int] = ()) ->
     # One number for both, so that few of many labels are picked quickly.
     key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
     some = np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
-    shown = [int(v) for v in some[np.argsort(-key_V[some])] if count_V[v]]
+    some = some[count_V[some] > 0]
+    shown = some[np.argsort(-key_V[some])].tolist()
     shown += [v for v in always if v not in shown]
-    return {"kind": "values", "values": [{"value": labels[v], "count": int(count_V[v])} for v in shown]}
+    counts = zip(shown, count_V[shown].tolist(), strict=True)
+    return {"kind": "values", "values": [{"value": labels[v], "count": count} for v, count in counts]}
 
 
 def _begins(label: str, texts: Sequence[str]) -> bool:

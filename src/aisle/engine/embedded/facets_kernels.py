@@ -31,6 +31,17 @@ def by_group(row_N: Array, group_I: Array, num_groups: int) -> Array:
 
 
 @compiled
+def those_in(row_N: Array, rows_I: Array) -> Array:
+    """int32: the rows of which ``rows_I`` (bool[I]) is true, in their order."""
+    out, used = np.empty(len(row_N) + 1, np.int32), 0
+    for n in range(len(row_N)):
+        # Written whether it counts or not: processors cannot foresee such a branch.
+        out[used] = row_N[n]
+        used += np.int64(rows_I[row_N[n]])
+    return out[:used]
+
+
+@compiled
 def count_groups(variant_N: Array, group_I: Array) -> int:
     """Products among rows that come product by product."""
     count, last = 0, -1

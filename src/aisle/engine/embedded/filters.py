@@ -44,7 +44,7 @@ class Groups:
         size_G = np.bincount(number) if len(number) else np.zeros(0, np.int64)
         self.alone = size_G[number] == 1
         several = frozen(np.flatnonzero(~self.alone).astype(np.int32))
-        self.variants = kernels.by_group(several, self.number, len(size_G))
+        self.variants = frozen(kernels.by_group(several, self.number, len(size_G)))
 
 
 class Fields:

@@ -3,53 +3,41 @@
 Weights are kept as float16, so a weight means the same in every segment and for ever, and merging changes no answer.  A
 put makes a small segment, found by the next search; segments are merged as they pile up, large ones in the background.
 ``home`` says in which segment a row lives: postings of a changed or deleted row are passed over until a merge drops them.
-Readers take one ``_Snapshot`` and see no change until their answer is ready.
+Readers take one ``Snapshot`` and see no change until their answer is ready.
 
 Legend: Q queries, N rows, I rows, K cut-off, S terms of a query, M distinct filters.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from tempfile import mkdtemp
 from threading import RLock, Thread
 
 import numpy as np
 
-from aisle.core.atomic import file_hash, sync_tree, write_file, write_json
+from aisle.core.atomic import write_json
 from aisle.core.bags import LARGEST, Bags
-from aisle.core.errors import ContractError, GenerationError, SettingError, StateError
+from aisle.core.errors import ContractError, SettingError, StateError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.requests import RowMasks
+from aisle.engine.embedded import impacts_files as files
 from aisle.engine.embedded import impacts_kernels as kernels
+from aisle.engine.embedded import impacts_snapshot as snapshot
 from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.impacts_overrides import Edit, Overrides
-from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, top, warm
+from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, warm
+from aisle.engine.embedded.impacts_snapshot import Snapshot
+from aisle.engine.embedded.versions import Home
 
-FORMAT = 1
 SMALL_POSTINGS = 1 << 18
 """Segments of up to this many postings are merged while their writer waits, which takes milliseconds."""
 SHARE = 0.1
 """All segments are merged in the background when those after the first hold more than this share of it."""
-PROBE_COST = 40
-"""Looking one term of one row up costs as much as adding this many postings; few allowed rows are looked up."""
 FEW_ROWS = 0.05
 """Up to this share of the rows is counted as few."""
-OVERRIDES = "overrides.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Snapshot:
-    """Segments, oldest first, and int32[I]: the number of the segment each row lives in, -1 for none."""
-
-    parts: tuple[Segment, ...]
-    home: Array
 
 
 class Impacts:
@@ -57,11 +45,12 @@ class Impacts:
 
     def __init__(self, parts: Sequence[Segment] = (), home: Array | None = None, *, generation: int = 0) -> None:
         warm()
-        self._now = _Snapshot(tuple(parts), frozen(np.zeros(0, np.int32) if home is None else home))
+        self._now = Snapshot(tuple(parts), frozen(np.zeros(0, np.int32) if home is None else home))
         self._generation = generation
         self._next = 1 + max((part.number for part in parts), default=-1)
         self._overrides = Overrides()
-        self._folder: Path | None = None
+        self._home: Home[files.Change] | None = None
+        self._stamp = (0, 0)
         self._writing = RLock()
         self._held: tuple[Segment, ...] = ()
         self._lost = 0
@@ -111,11 +100,11 @@ class Impacts:
         if k > 0:
             best = Best(k)
             for m in np.unique(masks.which):
-                allowed = _allowed(masks.bits[m], len(now.home))
+                allowed = snapshot.allowed(masks.bits[m], len(now.home))
                 few = np.count_nonzero(allowed) <= FEW_ROWS * len(allowed)
                 rows = np.flatnonzero(allowed) if few else None
                 for q in np.flatnonzero(masks.which == m):
-                    found[q] = _search(now, *query_Q[q], allowed, rows, best)
+                    found[q] = snapshot.search(now, *query_Q[q], allowed, rows, best)
         rows_N = np.concatenate([rows for rows, _ in found] or [np.zeros(0)]).astype(np.int32)
         score_N = np.concatenate([score for _, score in found] or [np.zeros(0)]).astype(np.float32)
         splits = splits_of(np.array([len(rows) for rows, _ in found], np.int64))
@@ -130,7 +119,7 @@ class Impacts:
         out = np.full(len(candidates.item), np.nan, np.float32)
         for q, (term_S, weight_S) in enumerate(query_Q):
             mine = slice(int(candidates.splits[q]), int(candidates.splits[q + 1]))
-            out[mine] = _score(now, term_S, weight_S, candidates.item[mine])
+            out[mine] = snapshot.score(now, term_S, weight_S, candidates.item[mine])
         return out
 
     def bag(self, row: int) -> dict[int, float]:
@@ -151,8 +140,8 @@ class Impacts:
         if not len(rows):
             return
         with self._writing:
-            bags, overrides = self._overrides.over(rows, bags)
-            self._put(rows, bags)
+            self._keep(files.Change(rows, bags))
+            overrides = self._overridden(rows, bags)
             if overrides is not self._overrides:
                 self._override(overrides)
 
@@ -161,11 +150,10 @@ class Impacts:
         with self._writing:
             rows = np.asarray(rows, np.int64)
             rows = rows[self.has(rows)]
-            home = self._now.home.copy()
-            home[rows] = -1
-            self._now = replace(self._now, home=frozen(home))
-            self._lost += len(rows)
-            self._tidy()
+            if not len(rows):
+                return
+            self._keep(files.Change(lost=rows))
+            self._forget(rows)
             if not self._overrides.edits.keys().isdisjoint(rows.tolist()):
                 self._override(self._overrides.without(rows.tolist()))
 
@@ -204,7 +192,7 @@ class Impacts:
         """Merge all segments now.  Nobody has to: it happens by itself as they pile up."""
         with self._writing:
             if len(self._now.parts) > 1 or self._lost:
-                self._swap(self._now.parts, _merged(self._now, self._now.parts, self._number()), self._lost)
+                self._swap(self._now.parts, snapshot.merged(self._now, self._now.parts, self._number()), self._lost)
 
     def _stored(self, row: int) -> dict[int, float]:
         now = self._now
@@ -222,7 +210,7 @@ class Impacts:
         home[: len(self._now.home)] = self._now.home
         self._lost += int((home[rows] >= 0).sum())
         home[rows] = number
-        self._now = _Snapshot((*self._now.parts, part), frozen(home))
+        self._now = Snapshot((*self._now.parts, part), frozen(home))
         self._tidy()
 
     def _number(self) -> int:
@@ -236,7 +224,7 @@ class Impacts:
             small = a.num_postings <= 2 * b.num_postings and a.num_postings + b.num_postings <= SMALL_POSTINGS
             if not small or a in self._held:
                 break
-            self._swap((a, b), _merged(self._now, (a, b), self._number()), 0)
+            self._swap((a, b), snapshot.merged(self._now, (a, b), self._number()), 0)
         parts = self._now.parts
         base, later = sum(p.num_postings for p in parts[:1]), sum(p.num_postings for p in parts[1:])
         grown = later > max(SHARE * base, SMALL_POSTINGS)
@@ -244,9 +232,9 @@ class Impacts:
             self._held = parts
             Thread(target=self._merge, args=(self._now, self._number(), self._lost)).start()
 
-    def _merge(self, then: _Snapshot, number: int, lost: int) -> None:
+    def _merge(self, then: Snapshot, number: int, lost: int) -> None:
         try:
-            made = _merged(then, then.parts, number)
+            made = snapshot.merged(then, then.parts, number)
             with self._writing:
                 self._swap(then.parts, made, lost)
         finally:
@@ -262,78 +250,88 @@ class Impacts:
         home = np.where(np.isin(now.home, numbers), np.int32(made.number), now.home)
         at = now.parts.index(parts[0])
         rest = [part for part in now.parts if part.number not in numbers]
-        self._now = _Snapshot((*rest[:at], made, *rest[at:]), frozen(home))
+        self._now = Snapshot((*rest[:at], made, *rest[at:]), frozen(home))
 
     def saved(self, folder: Path) -> Impacts:
         """Merge, write a new version into ``folder`` and return it, memory-mapped; readers see only whole versions."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".impacts-*"):  # by a writer that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        old = sorted(int(p.name[1:]) for p in folder.glob("v*"))
-        version = f"v{old[-1] + 1 if old else 1}"
-        work = Path(mkdtemp(prefix=".impacts-", dir=folder))
         with self._writing:
-            self.compact()
-            now = self._now
-            try:
-                (now.parts or (Segment.empty(0),))[0].save(work)
-                np.save(work / "home.npy", now.home)
-                record = {
-                    "format": FORMAT,
-                    "generation": self._generation,
-                    "number": now.parts[0].number if now.parts else 0,
-                    "hashes": {path.name: file_hash(path) for path in sorted(work.glob("*.npy"))},
-                }
-                (work / "impacts.json").write_text(json.dumps(record, indent=1))
-                sync_tree(work)
-                os.replace(work, folder / version)
-            except BaseException:
-                shutil.rmtree(work, ignore_errors=True)
-                raise
-            self._folder = folder
-            self._override(self._overrides)
-            write_file(folder / "CURRENT", lambda path: path.write_text(version))
-        # A reader may be about to open the version before this one.
-        for number in old[:-1]:
-            shutil.rmtree(folder / f"v{number}", ignore_errors=True)
+            self._write(folder)
         return Impacts.open(folder, self._generation)
 
     @classmethod
     def open(cls, folder: Path, generation: int) -> Impacts:
-        """The current version in ``folder``, memory-mapped, every file compared with its hash.
+        """The current version in ``folder``, memory-mapped, and what was put since it was written.
 
         Raises StateError when it cannot be read or is damaged, GenerationError when it belongs to another generation.
         """
+        stamp, kept = _stamp_of(folder), files.read(folder, generation)
+        out = cls([kept.part], kept.rows, generation=generation)
+        out._home, out._stamp = kept.home, stamp
+        for change in kept.home.new_changes():
+            out._apply(change)
         try:
-            place = folder / (folder / "CURRENT").read_text().strip()
-            record = json.loads((place / "impacts.json").read_text())
-            overrides = json.loads((folder / OVERRIDES).read_text())
-            if record["format"] != FORMAT:
-                raise StateError(f"{place} is of format {record['format']}, expected {FORMAT}; put the bags again")
-            if record["generation"] != generation:
-                raise GenerationError(
-                    f"{folder} holds bags of generation {record['generation']}, the shop is at {generation}: its row "
-                    "numbers name other items; put the bags again"
-                )
-            for name, expected in record["hashes"].items():
-                if file_hash(place / name) != expected:
-                    raise StateError(
-                        f"{place / name} does not have its recorded hash; restore a backup or put the bags again"
-                    )
-            out = cls([Segment.load(place, record["number"])], np.load(place / "home.npy"), generation=generation)
-            out._recall(overrides)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, StateError | GenerationError):
-                raise
-            raise StateError(f"{folder} holds no readable bags ({error}); put the bags again") from None
-        out._folder = folder
+            out._recall(kept.overrides)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{folder} holds no readable overrides ({error}); restore a backup") from None
         return out
+
+    def follow(self) -> bool:
+        """Take in what another process has put into the folder since; True when that was anything."""
+        with self._writing:
+            if self._home is None:
+                return False
+            if not self._home.is_current() or files.stamp(self._home.folder) != self._stamp:
+                fresh = Impacts.open(self._home.folder, self._generation)
+                self._home, self._stamp, self._overrides = fresh._home, fresh._stamp, fresh._overrides
+                self._now, self._next, self._lost, self._held = fresh._now, fresh._next, fresh._lost, ()
+                return True
+            before = self._now
+            for change in self._home.new_changes():
+                self._apply(change)
+            return self._now is not before
+
+    def _apply(self, change: files.Change) -> None:
+        """What another process has put, and kept itself."""
+        if len(change.rows):
+            self._overrides = self._overridden(change.rows, change.bags)
+        if len(change.lost):
+            self._forget(change.lost)
+
+    def _keep(self, change: files.Change) -> None:
+        """A change is on disk before it is searched, where the index has a folder."""
+        if self._home is not None:
+            if self._home.num_changes >= files.MOST_CHANGES:
+                self._write(self._home.folder)
+            self._home.add(change)
+
+    def _write(self, folder: Path) -> None:
+        self.compact()
+        now, folder_is_new = self._now, not (folder / files.OVERRIDES).exists()
+        if folder_is_new:  # before anybody can open it
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / files.OVERRIDES, self._overrides.to_json())
+        self._home = files.write(folder, (now.parts or (Segment.empty(0),))[0], now.home, self._generation)
+        self._override(self._overrides)
+
+    def _overridden(self, rows: Array, bags: Bags) -> Overrides:
+        """Put bags as the overrides have them; returns the overrides, which remember what was put."""
+        bags, overrides = self._overrides.over(rows, bags)
+        self._put(rows, bags)
+        return overrides
+
+    def _forget(self, rows: Array) -> None:
+        home = self._now.home.copy()
+        home[rows] = -1
+        self._now = replace(self._now, home=frozen(home))
+        self._lost += len(rows)
+        self._tidy()
 
     def _override(self, overrides: Overrides) -> None:
         """Overrides outlive the process from the moment they are made, when the index has a folder."""
         self._overrides = overrides
-        if self._folder is not None:
-            write_json(self._folder / OVERRIDES, overrides.to_json())
+        if self._home is not None:
+            write_json(self._home.folder / files.OVERRIDES, overrides.to_json())
+            self._stamp = files.stamp(self._home.folder)
 
     def _recall(self, kept: Mapping[str, Sequence[Sequence[float]]]) -> None:
         """Overrides as they were kept, applied to bags that were saved before them."""
@@ -349,42 +347,8 @@ class Impacts:
         self._overrides = overrides
 
 
-def _allowed(bits: Array, size: int) -> Array:
-    """bool[I]; rows put after the mask was made are for the next search."""
-    if len(bits) >= size:
-        return frozen(bits[:size])
-    out = np.zeros(size, bool)
-    out[: len(bits)] = bits
-    return frozen(out)
-
-
-def _search(
-    now: _Snapshot, term_S: Array, weight_S: Array, allowed: Array, rows: Array | None, best: Best
-) -> tuple[Array, Array]:
-    """Rows and scores of one query; ``rows`` are the allowed ones where they are few."""
-    if rows is not None and len(rows) * len(term_S) * PROBE_COST < sum(part.length(term_S) for part in now.parts):
-        score_N = _score(now, term_S, weight_S, rows)
-        return top(rows[score_N > 0], score_N[score_N > 0], len(best.row_K))
-    best.restart()
-    for part in now.parts:
-        best.search(part, now.home, allowed, term_S, weight_S)
-    return best.found()
-
-
-def _score(now: _Snapshot, term_S: Array, weight_S: Array, row_N: Array) -> Array:
-    """float32[N]; NaN for rows without a bag."""
-    out = np.full(len(row_N), np.nan, np.float32)
-    rows = frozen(row_N.astype(np.int64))
-    for part in now.parts:
-        part.score(now.home, term_S, weight_S, rows, out)
-    return out
-
-
-def _merged(now: _Snapshot, parts: Sequence[Segment], number: int) -> Segment:
-    """These segments in one, the newest and smallest first; postings of rows that live elsewhere are dropped."""
-    home, made = now.home, parts[-1]
-    for part in parts[-2::-1] if len(parts) > 1 else [Segment.empty(number)]:
-        joined = Segment.merged(number, part, made, home)
-        home = frozen(np.where((home == part.number) | (home == made.number), np.int32(number), home))
-        made = joined
-    return made
+def _stamp_of(folder: Path) -> tuple[int, int]:
+    try:
+        return files.stamp(folder)
+    except OSError as error:
+        raise StateError(f"{folder} holds no readable bags ({error}); put the bags again") from None

@@ -7,21 +7,19 @@ accepted, and its checksum whenever it is read.  docs/engine.md tells the format
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from aisle.core.atomic import write_file
 from aisle.core.errors import DataError, SettingError
 from aisle.data.schema import EVENTS
+from aisle.engine.embedded import log_copies as copies
 from aisle.engine.embedded import log_file as on_disk
 from aisle.engine.embedded.log_commit import Committer
 from aisle.engine.embedded.log_records import KINDS, Record, checksum, decoded, encoded, event_table, kind_number
@@ -29,9 +27,6 @@ from aisle.engine.embedded.log_records import KINDS, Record, checksum, decoded, 
 BATCH_RECORDS = 5000
 COMPACTED_AT_ONCE = 5000
 POLL_S = 0.005
-
-EXPORT = pa.schema([("sequence", pa.int64()), ("kind", pa.string()), ("time_s", pa.float64()), ("value", pa.string())])
-"""What ``export`` writes; ``value`` is the record as JSON."""
 
 
 class Receipt(NamedTuple):
@@ -80,7 +75,7 @@ class Log:
         try:
             with on_disk.speaking_of(path):
                 if not path.exists():
-                    _refuse_remains(path)
+                    on_disk.refuse_remains(path)
                     on_disk.create(path)
                 connection = _open_writer(path, check)
                 last = on_disk.bounds(connection)[1]
@@ -221,41 +216,15 @@ class Log:
 
     def export(self, path: Path | str, after: int | None = None, kinds: Iterable[str] = KINDS) -> int:
         """Write records as one Parquet file of the columns ``EXPORT``.  Returns how many; the file is whole or absent."""
-        kinds, rows = tuple(kinds), 0
-
-        def write(work: Path) -> None:
-            nonlocal rows
-            with pq.ParquetWriter(work, EXPORT, compression="zstd") as writer:
-                for payloads in self._payloads(after, kinds):
-                    writer.write_table(payloads)
-                    rows += len(payloads)
-
-        write_file(Path(path), write)
-        return rows
+        return copies.export(path, self._payloads(after, tuple(kinds)))
 
     def backup(self, path: Path | str) -> int:
         """A copy of the log as it is at one moment, while appends go on.  Returns its last sequence number.
 
         Raises DataError when the file exists already or the disk refuses.
         """
-        path = Path(path)
-        if path.exists():
-            raise DataError(f"{path} exists already; choose a new name for each backup")
-        last = 0
-
-        def write(work: Path) -> None:
-            nonlocal last
-            with self._reading() as source, closing(sqlite3.connect(work, isolation_level=None)) as target:
-                source.backup(target)
-                target.execute("PRAGMA journal_mode = DELETE")
-                on_disk.check_pages(work, target)
-                last = on_disk.bounds(target)[1]
-
-        try:
-            write_file(path, write)
-        except (sqlite3.Error, OSError) as error:
-            raise DataError(f"no backup could be made at {path} ({error}); look at the disk's space") from error
-        return last
+        with self._reading() as connection:
+            return copies.backup(connection, Path(path))
 
     @classmethod
     def restore(cls, backup: Path | str, path: Path | str) -> int:
@@ -263,22 +232,7 @@ class Log:
 
         Raises DataError when the backup is damaged, or when a log (or a part of one) is at ``path``.
         """
-        backup, path = Path(backup), Path(path)
-        if path.exists():
-            raise DataError(f"{path} exists; move it away first, it may hold records that the backup lacks")
-        _refuse_remains(path)
-        if not backup.is_file():
-            raise DataError(f"{backup} is no file; name a file that Log.backup wrote")
-        with on_disk.speaking_of(backup):
-            on_disk.check_header(backup)
-            with closing(sqlite3.connect(f"{backup.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-                on_disk.check_format(backup, connection)
-                on_disk.check_pages(backup, connection)
-        lock = on_disk.lock(path)
-        try:
-            write_file(path, lambda work: shutil.copyfile(backup, work))
-        finally:
-            os.close(lock)
+        copies.restore(Path(backup), Path(path))
         with cls.open(path, check=False) as log:
             log.verify()
             return log.last_sequence
@@ -361,7 +315,7 @@ class Log:
                 "time_s": [row[2] for row in rows],
                 "value": [row[4].decode() for row in rows],
             }
-            yield pa.table(columns, schema=EXPORT)
+            yield pa.table(columns, schema=copies.EXPORT)
             after = rows[-1][0]
 
 
@@ -379,13 +333,6 @@ def _open_writer(path: Path, check: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _refuse_remains(path: Path) -> None:
-    """SQLite would play a left-over write-ahead log into a file that it does not belong to."""
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
-        raise DataError(f"{wal} lies there without its {path.name}; move it away, or put the log back beside it")
 
 
 def _forget(connection: sqlite3.Connection, keep_after: int) -> int:

@@ -173,3 +173,10 @@ def lock(path: Path) -> int:
         os.close(handle)
         raise DataError(f"another writer has {path} open; stop it, or open the log with read_only=True") from None
     return handle
+
+
+def refuse_remains(path: Path) -> None:
+    """SQLite would play a left-over write-ahead log into a file that it does not belong to."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise DataError(f"{wal} lies there without its {path.name}; move it away, or put the log back beside it")

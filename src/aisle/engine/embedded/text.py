@@ -141,7 +141,7 @@ class EmbeddedText:
 
     def forget(self) -> None:
         """Drop what is remembered of queries, as a change does."""
-        self._reader.remembered.clear()
+        self._reader.forget()
 
     @property
     def num_docs(self) -> int:
@@ -186,10 +186,8 @@ class EmbeddedText:
         if not any(q.scoring for q in queries):
             return items.live & ~self._plan(queries[0], reader).excluded_rows(reader.state, items.num_rows)
         matches = self._matches(query, weights)
-        if len(matches.rows):
-            rows = matches.rows[matches.missing == matches.missing.min()]
-            # Rows that a refresh adds meanwhile are left to the next request.
-            out[rows[rows < len(out)]] = True
+        # Rows that a refresh adds meanwhile are left to the next request.
+        kernels.mark_best(frozen(matches.rows), frozen(matches.missing), out)
         return out
 
     def suggest(self, query: str) -> str | None:
@@ -276,7 +274,7 @@ class EmbeddedText:
         if not same:
             return matches
         named = Matches(
-            np.array(same, np.int32), np.full(len(same), ID_SCORE, np.float32), np.zeros(len(same), np.int64)
+            np.array(same, np.int32), np.full(len(same), ID_SCORE, np.float32), np.zeros(len(same), np.uint8)
         )
         at = np.searchsorted(matches.rows, named.rows)
         for n, row in enumerate(same):
@@ -295,6 +293,7 @@ def warm() -> None:
     state = State.of([base], lexicon.term_W).without(np.array([1]))
     reader = Reader(lexicon, state, SynonymFile(None, lexicon.analyser))
     found = Plan.of(lexicon.analyser.query("red lamp l*"), reader.choices, lexicon.term).matches(state, Weights.of({}))
+    kernels.mark_best(frozen(found.rows), frozen(found.missing), np.zeros(2, bool))
     kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
     lexicon.vocabulary.guesses("lamx", np.ones(len(lexicon), np.int64))
 

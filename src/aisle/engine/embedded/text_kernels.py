@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.compiled import compiled
+from aisle.engine.embedded.compiled import compiled, prefetch
 from aisle.engine.embedded.impacts_kernels import _offer, place_of
 
 BLOCK_BITS = 13
 BLOCK = 1 << BLOCK_BITS
 """Documents of a block: their sums stay in the processor's cache."""
+NO_WORD = 64
+"""Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
+AHEAD = 64
+"""Documents whose words are asked of the memory together."""
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -106,13 +110,14 @@ def _add(
 @compiled
 def evaluate(
     docs: Array, tfs: Array, length_FD: Array, share_FTL: Array, norm_FL: Array, dead_D: Array,
-    start_L: Array, stop_L: Array, field_L: Array, weight_L: Array, slot_L: Array, choice_L: Array, many_L: Array,
-    doc_N: Array, score_N: Array, seen_N: Array,
+    start_L: Array, stop_L: Array, field_L: Array, weight_L: Array, bits_L: Array, slot_L: Array, choice_L: Array,
+    many_L: Array, doc_N: Array, score_N: Array, seen_N: Array,
 ) -> int:  # fmt: skip
-    """Every living document that a list holds: its score and, as bits, the slots it fills.  Returns how many.
+    """Every living document that a list holds: its score and the bits of its lists.  Returns how many.
 
     The lists stand by slot, within a slot by choice.  The lists of one choice (a term in its fields) are added, of the
     choices of a slot (a word, its synonyms) the best one counts; ``many_L`` says that a slot has more than one.
+    The arrays that are filled have one place more than documents can be found.
     """
     L = len(start_L)
     at_L = start_L.copy()
@@ -130,14 +135,14 @@ def evaluate(
         high = low + BLOCK
         n = 0
         while n < L:
-            slot, bit, many = slot_L[n], np.uint64(1) << np.uint64(slot_L[n]), many_L[n]
+            slot, many = slot_L[n], many_L[n]
             while n < L and slot_L[n] == slot:
                 choice = choice_L[n]
                 while n < L and choice_L[n] == choice and slot_L[n] == slot:
                     f = field_L[n]
                     at_L[n] = _add(
-                        docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bit, at_L[n], stop_L[n], low, high,
-                        part if many else sums, here if many else seen,
+                        docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bits_L[n],
+                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen,
                     )  # fmt: skip
                     n += 1
                 if many:
@@ -150,13 +155,113 @@ def evaluate(
                     seen[d] |= here[d]
                     best[d] = 0
                     here[d] = 0
-        for d in range(min(BLOCK, length_FD.shape[1] - low)):
+        used = _collect(sums, seen, dead_D, low, min(BLOCK, length_FD.shape[1] - low), doc_N, score_N, seen_N, used)
+
+
+@compiled
+def _collect(
+    sums: Array, seen: Array, dead_D: Array, low: Any, size: Any,
+    doc_N: Array, score_N: Array, seen_N: Array, used: Any,
+) -> Any:  # fmt: skip
+    """Move what was seen of a block behind the first ``used`` documents; returns how many there are then.
+
+    Eight documents are looked at together, and those that were seen are written without a branch, which processors
+    cannot foresee here.
+    """
+    for at in range(size >> 3):
+        n = np.uint32(at << 3)
+        if not (
+            seen[n] | seen[n + 1] | seen[n + 2] | seen[n + 3] | seen[n + 4] | seen[n + 5] | seen[n + 6] | seen[n + 7]
+        ):
+            continue
+        for d in range(n, n + np.uint32(8)):
             if seen[d]:
                 if not dead_D[low + d]:
                     doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
                     used += 1
                 sums[d] = 0
                 seen[d] = 0
+    for d in range(size & ~7, size):
+        if seen[d]:
+            if not dead_D[low + d]:
+                doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
+                used += 1
+            sums[d] = 0
+            seen[d] = 0
+    return used
+
+
+@compiled
+def finish(
+    row_D: Array, doc_N: Array, seen_N: Array, wanted: Any, all_words: Any, asked: Any, needed: Any,
+    score_N: Array, row_N: Array, missing_N: Array,
+) -> None:  # fmt: skip
+    """Add what having every wanted word is worth; write each document's row and how many of the asked words it lacks.
+
+    A row that holds none of the words matches no query that has words, however far it is relaxed.
+    """
+    none = needed + NO_WORD if needed > 0 else 0
+    for n in range(len(doc_N)):
+        seen = seen_N[n]
+        score_N[n] += all_words if seen & wanted == wanted else np.float32(0)
+        held = _bit_count(seen & asked)
+        missing_N[n] = none if held == 0 else max(needed - held, 0)
+        row_N[n] = row_D[doc_N[n]]
+
+
+@compiled
+def add_pairs(
+    words: Array, splits: Array, term_W: Array, length_D: Array, norm_L: Array, doc_N: Array, seen_N: Array,
+    bits_P: Array, term_PJ: Array, gap_P: Array, weight_P: Array, score_N: Array,
+) -> None:  # fmt: skip
+    """Add BM25 of two terms that stand ``gap_P[p]`` apart in the field that begins at ``splits[0]``, to documents that may
+    hold the pair p because they have all of ``bits_P[p]``."""
+    pick = np.empty(len(doc_N), np.int64)
+    for p in range(len(bits_P)):
+        bits, size = bits_P[p], 0
+        for n in range(len(doc_N)):
+            pick[size] = n
+            size += np.int64(seen_N[n] & bits == bits)
+        for first in range(0, size, AHEAD):
+            last = min(first + AHEAD, size)
+            for at in range(first, last):
+                prefetch(words, np.int64(splits[doc_N[pick[at]]]))
+            for at in range(first, last):
+                n = pick[at]
+                doc = doc_N[n]
+                tf = np.float32(_stands(words, splits, term_W, doc, term_PJ[p, 0], term_PJ[p, 1], gap_P[p]))
+                if tf > 0:
+                    score_N[n] += weight_P[p] * tf / (tf + norm_L[length_D[doc]])
+
+
+@compiled
+def _stands(words: Array, splits: Array, term_W: Array, slot: Any, first: Any, second: Any, gap: Any) -> Any:
+    """How often two terms stand that far apart in the field of a document that begins at ``splits[slot]``."""
+    count = 0
+    for p in range(np.int64(splits[slot]), np.int64(splits[slot + 1]) - gap):
+        if words[p] >= 0 and term_W[words[p]] == first and words[p + gap] >= 0 and term_W[words[p + gap]] == second:
+            count += 1
+    return count
+
+
+@compiled
+def _bit_count(bits: Any) -> Any:
+    """Set bits of a uint64, written as compilers know it for one instruction."""
+    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@compiled
+def mark_best(row_N: Array, missing_N: Array, out_I: Array) -> None:
+    """Mark the rows that lack the fewest words; rows beyond ``out_I`` are left out."""
+    least = np.uint8(255)
+    for n in range(len(row_N)):
+        least = min(least, missing_N[n])
+    for n in range(len(row_N)):
+        if missing_N[n] == least and row_N[n] < len(out_I):
+            out_I[row_N[n]] = True
 
 
 @compiled

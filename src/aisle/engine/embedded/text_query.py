@@ -18,9 +18,11 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS
+from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import MOST_WORDS, Query, Word
+from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.text_segment import Segment
-from aisle.engine.embedded.text_state import TITLE, Choice, Found, Lists, Live, State
+from aisle.engine.embedded.text_state import TITLE, TITLE_BITS, Choice, Found, Lists, Live, State
 
 Choices = Callable[[Word], tuple[Choice, ...]]
 
@@ -48,14 +50,14 @@ class Weights(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """rows int32[N] ascending; score float32[N]; missing int[N]: how many words less than needed each row holds."""
+    """rows int32[N] ascending; score float32[N]; missing uint8[N]: how many words less than needed each row holds."""
 
     rows: Array
     score: Array
     missing: Array
 
 
-NONE = Matches(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+NONE = Matches(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,28 +132,31 @@ class Plan:
             found = found.where(_holds(found, phrase, state, part, fields))
         for phrase in self.excluded:
             found = found.where(~_holds(found, phrase, state, part, fields))
-        self._reward(found, state, part, weights)
-        held = np.bitwise_count(found.seen & np.uint64(self.words)).astype(np.int64)
-        needed = words_needed(self.words.bit_count())
-        # A row that holds none of the words matches no query that has words, however far it is relaxed.
-        missing = np.where((held == 0) & (needed > 0), needed + MOST_WORDS, np.maximum(needed - held, 0))
-        return Matches(part.rows[found.docs], found.score, missing)
+        return self._finished(found, lists, state, part, weights)
 
     @property
     def _wanted(self) -> int:
         return (1 << self.scored) - 1
 
-    def _reward(self, found: Found, state: State, part: Segment, weights: Weights) -> None:
-        """Add to the scores what pairs of words and having all words are worth."""
-        for pair in self.pairs if weights.pairs > 0 else ():
-            both = np.flatnonzero((found.seen & np.uint64(pair.bits)) == np.uint64(pair.bits))
-            counts = state.phrase_counts(part, found.docs[both], pair.terms, pair.gaps, np.array([TITLE]))
-            there, counts = both[counts > 0], counts[counts > 0]
-            more = state.phrase_scores(part, found.docs[there], counts, pair.terms, TITLE)
-            found.score[there] += np.float32(weights.pairs) * more
-        if self.scored > 1 and weights.all_words > 0:
-            wanted = np.uint64(self._wanted)
-            found.score[(found.seen & wanted) == wanted] += np.float32(weights.all_words)
+    def _finished(self, found: Found, lists: Lists, state: State, part: Segment, weights: Weights) -> Matches:
+        """With what pairs of words and having all words are worth, and the words that each row lacks."""
+        docs, seen = frozen(found.docs), frozen(found.seen)
+        rows, missing = np.empty(len(docs), np.int32), np.empty(len(docs), np.uint8)
+        kernels.finish(
+            part.rows, docs, seen, np.uint64(self._wanted), np.float32(weights.all_words if self.scored > 1 else 0),
+            np.uint64(self.words), words_needed(self.words.bit_count()), found.score, rows, missing,
+        )  # fmt: skip
+        if self.pairs and weights.pairs > 0:
+            shift = TITLE_BITS if lists.titles else 0
+            kernels.add_pairs(
+                part.words, part.splits, state.word_terms, part.lengths[TITLE], state.norm_FL[TITLE], docs, seen,
+                frozen(np.array([pair.bits << shift for pair in self.pairs], np.uint64)),
+                frozen(np.array([pair.terms for pair in self.pairs], np.int64)),
+                frozen(np.array([pair.gaps[1] for pair in self.pairs], np.int64)),
+                frozen(np.array([weights.pairs * state.pair_weight(pair.terms) for pair in self.pairs], np.float32)),
+                found.score,
+            )  # fmt: skip
+        return Matches(rows, found.score, missing)
 
 
 def joined(parts: Sequence[tuple[Matches, float]]) -> Matches:
@@ -162,7 +167,7 @@ def joined(parts: Sequence[tuple[Matches, float]]) -> Matches:
     score = np.concatenate([matches.score * np.float32(factor) for matches, factor in parts])
     missing = np.concatenate([matches.missing for matches, _ in parts])
     distinct, at = np.unique(rows, return_inverse=True)
-    best, fewest = np.zeros(len(distinct), np.float32), np.full(len(distinct), 2 * MOST_WORDS)
+    best, fewest = np.zeros(len(distinct), np.float32), np.full(len(distinct), 255, np.uint8)
     np.maximum.at(best, at, score)
     np.minimum.at(fewest, at, missing)
     return Matches(distinct, best, fewest)

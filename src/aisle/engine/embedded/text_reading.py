@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from aisle.engine.embedded.analysis import Query, Word
+from aisle.engine.embedded.analysis import REMEMBERED, Query, Word
 from aisle.engine.embedded.spelling import Guess
 from aisle.engine.embedded.spelling_cjk import Pairs
 from aisle.engine.embedded.synonyms import FACTOR, Span, SynonymFile
@@ -33,6 +33,8 @@ class Reader:
         self.lexicon, self.state, self._synonyms = lexicon, state, synonyms
         self._titles_W = lexicon.titles_W
         self.remembered: dict[tuple[object, ...], Matches] = {}
+        self._read: dict[tuple[str, int], list[Query]] = {}
+        self._meant: dict[str, list[Guess]] = {}
 
     @cached_property
     def _pairs(self) -> Pairs:
@@ -43,6 +45,23 @@ class Reader:
 
         Empty for an empty query.
         """
+        # One request asks for the same text several times: to match, to search, to score.
+        self._synonyms.current()
+        key = text, self._synonyms.version
+        known = self._read.get(key)
+        if known is None:
+            if len(self._read) >= REMEMBERED:
+                self._read.clear()
+            known = self._read[key] = self._said_in_all_ways(text)
+        return known
+
+    def forget(self) -> None:
+        """Drop what is remembered of queries."""
+        self.remembered.clear()
+        self._read.clear()
+        self._meant.clear()
+
+    def _said_in_all_ways(self, text: str) -> list[Query]:
         query = self._corrected(self.lexicon.analyser.query(text))
         if query.is_empty:
             return []
@@ -112,11 +131,19 @@ class Reader:
 
     def _guesses(self, query: Query) -> Mapping[str, list[Guess]]:
         unknown = [w for w in query.words if not self._is_known(w.term) and not (w.is_prefix and self._begun(w.text))]
-        vocabulary = self.lexicon.vocabulary
-        found = {w.text: vocabulary.guesses(w.text, self._titles_W) for w in unknown[:MOST_CORRECTED]}
+        found = {w.text: self._guessed(w.text) for w in unknown[:MOST_CORRECTED]}
         if any(not w.text.isascii() for w in unknown):
             found |= self._pairs.guesses([w.text for w in query.words], {w.text for w in unknown})
         return {text: guesses for text, guesses in found.items() if guesses}
+
+    def _guessed(self, word: str) -> list[Guess]:
+        """What an unknown word may stand for; searching and suggesting ask for it, one after the other."""
+        known = self._meant.get(word)
+        if known is None:
+            if len(self._meant) >= REMEMBERED:
+                self._meant.clear()
+            known = self._meant[word] = self.lexicon.vocabulary.guesses(word, self._titles_W)
+        return known
 
     def _is_known(self, term: str) -> bool:
         number = self.lexicon.term(term)

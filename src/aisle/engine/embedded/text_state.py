@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from aisle.engine.embedded.text_segment import LENGTH_L, NUM_FIELDS, Segment, me
 K1, B = 1.2, 0.75
 """Of BM25, as usual (Lucene, Tantivy)."""
 NO_TERM, TITLE = -1, TEXT_FIELDS.index("title")
+TITLE_BITS = 32
+"""Slots of a query of which is told apart whether the title fills them."""
 _NONE_F = np.zeros(NUM_FIELDS, np.int64)
 
 
@@ -36,7 +39,8 @@ class Choice(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Of one part: docs int32[N] ascending, score float32[N], and the slots that each document fills, as bits, uint64[N]."""
+    """Of one part: docs int32[N] ascending, score float32[N], and uint64[N] bits: the slots that each document fills, and
+    ``TITLE_BITS`` higher those that its title fills, where the query has no more slots than that."""
 
     docs: Array
     score: Array
@@ -47,13 +51,18 @@ class Found(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """Posting lists that a query reads: slot, choice, term and float64[F] weights (below 0: not read) of each term."""
+    """Posting lists that a query reads: slot, choice, term and float64[F] weights (below 0: not read) of each term.
+
+    many    slots with more than one choice
+    titles  whether the slots that a title fills have bits of their own
+    """
 
     slot: list[int]
     choice: list[int]
     term: list[int]
     weights: list[Array]
     many: frozenset[int]
+    titles: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,7 +171,8 @@ class State:
         factor_C = np.array([choice.factor if s < scored else 0.0 for s, _, choice in flat])
         weight_CF = self.idf(number_CF.reshape(-1, NUM_FIELDS)) * factor_C[:, None] * (weight_F * (K1 + 1))
         weight_CF[:, np.asarray(weight_F) <= 0] = -1.0
-        out = Lists([], [], [], [], frozenset(s for s, choices in enumerate(slots) if len(choices) > 1))
+        many = frozenset(s for s, choices in enumerate(slots) if len(choices) > 1)
+        out = Lists([], [], [], [], many, titles=weight_F[TITLE] > 0 and len(slots) <= TITLE_BITS)
         for n, (s, c, choice) in enumerate(flat):
             for term in choice.terms:
                 if term >= 0:
@@ -175,7 +185,7 @@ class State:
     def found(self, live: Live, lists: Lists) -> Found:
         """Every living document of a part that one of the lists holds."""
         part = live.segment
-        start, stop, field, weight, slot, choice = [], [], [], [], [], []
+        start, stop, field, weight, bits, slot, choice = [], [], [], [], [], [], []
         for s, c, term, weight_F in zip(lists.slot, lists.choice, lists.term, lists.weights, strict=True):
             first, size = part.lists(term)
             bounds = part.starts[first : first + size + 1].tolist()
@@ -185,16 +195,18 @@ class State:
                     stop.append(bounds[f + 1])
                     field.append(f)
                     weight.append(weight_F[f])
+                    bits.append(1 << s | (1 << (s + TITLE_BITS) if lists.titles and f == TITLE else 0))
                     slot.append(s)
                     choice.append(c)
         most = min(len(part), sum(stop) - sum(start))
-        docs, score, seen = np.empty(most, np.int32), np.empty(most, np.float32), np.empty(most, np.uint64)
+        docs, score, seen = (np.empty(most + 1, kind) for kind in (np.int32, np.float32, np.uint64))
         used = 0
         if most:
             used = kernels.evaluate(
                 part.docs, part.tfs, part.lengths, self._share_FTL, self.norm_FL, live.dead,
                 np.array(start, np.int64), np.array(stop, np.int64), np.array(field, np.int64),
-                np.array(weight, np.float32), np.array(slot, np.int64), np.array(choice, np.int64),
+                np.array(weight, np.float32), np.array(bits, np.uint64),
+                np.array(slot, np.int64), np.array(choice, np.int64),
                 np.array([s in lists.many for s in slot]), docs, score, seen,
             )  # fmt: skip
         return Found(docs[:used], score[:used], seen[:used])
@@ -209,12 +221,13 @@ class State:
         counts: Array = kernels.phrase_counts(part.words, part.splits, self.word_terms, NUM_FIELDS, *where)
         return counts
 
-    def phrase_scores(self, part: Segment, docs: Array, counts: Array, terms: Sequence[int], field: int) -> Array:
-        """float32[N]: BM25 of a phrase that stands ``counts`` times in a field of each document."""
-        idf = sum(float(self.idf(self.frequencies(term)[field])) for term in terms)
-        tf = counts.astype(np.float32)
-        score: Array = np.float32(idf * (K1 + 1)) * tf / (tf + self.norm_FL[field, part.lengths[field, docs]])
-        return score
+    def pair_weight(self, terms: Sequence[int]) -> float:
+        """What BM25 of these terms together in the title is multiplied by."""
+        return sum(self._title_idf(term) for term in terms) * (K1 + 1)
+
+    def _title_idf(self, term: int) -> float:
+        num_docs = min(int(self.frequencies(term)[TITLE]), self.num_docs)
+        return log(1 + (self.num_docs - num_docs + 0.5) / (num_docs + 0.5))
 
     def words_of(self, row: int) -> list[Array]:
         """The words of a row, field by field; empty for one that is not indexed."""

@@ -29,6 +29,7 @@ from aisle.engine.embedded import vectors_kernels as kernels
 from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.vectors_kernels import ABSENT, IN_BASE
 from aisle.engine.embedded.vectors_segment import ONE_CELL, Segment, bits_of, floats_of
+from aisle.engine.embedded.versions import Home
 
 FEW_ROWS = 4096
 """Up to this many allowed rows are picked out one by one, which beats sweeping over all others."""
@@ -92,7 +93,7 @@ class Vectors:
         self._one_cell = one_cell
         self._writing = RLock()
         self._folding: Thread | None = None
-        self._home: files.Home | None = None
+        self._home: Home[files.Change] | None = None
 
     @classmethod
     def empty(cls, dim: int, *, generation: int = 0, one_cell: int = ONE_CELL) -> Vectors:

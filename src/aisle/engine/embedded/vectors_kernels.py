@@ -10,25 +10,19 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.compiled import compiled, float_of_bits, summing
+from aisle.engine.embedded.compiled import compiled, float_of_half, prefetch, summing
 
 ABSENT, IN_BASE = -2, -1
 """What stands for a row without a vector, and for one whose vector is the base's; 0 and more is a place in the delta."""
-
-
-@compiled
-def half(bits: Any) -> Any:
-    """A float16, given as bits, as float32: its bits moved into place, its exponent mended by a product."""
-    wide = np.uint32(bits)
-    moved = ((wide & np.uint32(0x7FFF)) << np.uint32(13)) | ((wide & np.uint32(0x8000)) << np.uint32(16))
-    return float_of_bits(moved) * np.float32(2.0**112)
+AHEAD, LINE = 6, 32
+"""Rows whose vectors the memory is asked for before their turn, and how many float16 it gives at once."""
 
 
 @summing
 def inner_half(vector_D: Array, query_D: Array) -> Any:
     total = np.float32(0)
     for d in range(len(query_D)):
-        total += half(vector_D[d]) * query_D[d]
+        total += float_of_half(vector_D[d]) * query_D[d]
     return total
 
 
@@ -43,7 +37,12 @@ def inner_code(code_D: Array, query_D: Array) -> Any:
 @compiled
 def score_rows(base_ID: Array, delta_ND: Array, place_I: Array, row_N: Array, query_D: Array, out_N: Array) -> None:
     """Exact inner products of these rows; NaN where a row has no vector."""
+    flat, width = base_ID.reshape(-1), np.int64(base_ID.shape[1])
     for n in range(len(row_N)):
+        later = np.int64(row_N[n + AHEAD]) if n + AHEAD < len(row_N) else np.int64(-1)
+        if 0 <= later < len(base_ID):
+            for at in range(later * width, (later + 1) * width, LINE):
+                prefetch(flat, at)
         row = row_N[n]
         place = place_I[row] if 0 <= row < len(place_I) else ABSENT
         if place == ABSENT:
@@ -136,8 +135,8 @@ def encode(base_ID: Array, row_P: Array, codes_PD: Array, scale_P: Array) -> Non
         vector = base_ID[row_P[p]]
         peak = np.float32(0)
         for d in range(len(vector)):
-            peak = max(peak, abs(half(vector[d])))
+            peak = max(peak, abs(float_of_half(vector[d])))
         scale_P[p] = peak / np.float32(127)
         factor = np.float32(127) / peak if peak > 0 else np.float32(0)
         for d in range(len(vector)):
-            codes_PD[p, d] = np.int8(np.rint(half(vector[d]) * factor))
+            codes_PD[p, d] = np.int8(np.rint(float_of_half(vector[d]) * factor))

@@ -150,6 +150,10 @@ class Backbone(nn.Module, ABC):
         logits_SV = self.next_logits(pack(prefixes, suffixes).to(self.device))
         return logits_SV[:, torch.as_tensor(np.asarray(labels, np.int64), device=logits_SV.device)].softmax(1)
 
+    def learned(self) -> dict[str, Tensor]:
+        """The tensors that must be kept to have this model again; of a pre-trained one with adapters, these alone."""
+        return self.state_dict()
+
     def settings(self) -> dict[str, Any]:
         """What makes the same model again, without its weights, as JSON values."""
         raise TypeError(f"{type(self).__name__} cannot be described; it has no settings()")

@@ -8,8 +8,12 @@ Legend: B rows, T tokens, Q prompts, G answers a prompt, S = Q G answers, P prom
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +26,7 @@ from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.nn.backbones.backbone import Backbone, Decoding
 from aisle.nn.backbones.packed import Packed
+from aisle.nn.backbones.words import END, Words
 
 
 class Lora(Settings):
@@ -61,8 +66,18 @@ class Hf(Backbone):
         self.vocab_size, self.width = int(config.vocab_size), int(config.hidden_size)
 
     @classmethod
-    def load(cls, shape: HfShape, *, end_id: int, vocab_size: int = 0, device: str = "cpu") -> Hf:
-        """``vocab_size`` above the model's own makes room for marks.  Raises StateError when the model is not here."""
+    def load(
+        cls, shape: HfShape, *, end_id: int, vocab_size: int = 0, device: str = "cpu",
+        new_tokens: Mapping[int, Array] | None = None, seed: int = 0,
+    ) -> Hf:  # fmt: skip
+        """A model of this machine.
+
+        vocab_size  above the model's own makes room for marks
+        new_tokens  token -> the tokens that spell its meaning: it starts as their mean, and is learned beside adapters
+        seed        of the adapters' first weights
+
+        Raises StateError when the model is not here.
+        """
         transformers = _library("transformers")
         quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
         try:
@@ -80,14 +95,18 @@ class Hf(Backbone):
                 "download=true to let it be fetched"
             ) from None
         if vocab_size > model.get_input_embeddings().num_embeddings:
-            model.resize_token_embeddings(vocab_size)
+            model.resize_token_embeddings(vocab_size, mean_resizing=False)
+        _start(model, new_tokens or {})
         if shape.lora is not None:
-            model = _with_adapters(model, shape.lora)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = _with_adapters(model, shape.lora, list(new_tokens or {}))
         return cls(shape, model.to(device), end_id)
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        found: torch.device = next(self.model.parameters()).device
+        return found
 
     @contextmanager
     def reference(self) -> Iterator[Hf]:
@@ -99,6 +118,23 @@ class Hf(Backbone):
 
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "end_id": self.end_id}
+
+    def save_merged(self, folder: Path, words: Words) -> None:
+        """The model as it answers now, adapters taken into its weights, with its vocabulary: a folder for any engine that reads
+        such models."""
+        model = copy.deepcopy(self.model)
+        if self.shape.lora is not None:
+            model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        (folder / "tokenizer.json").write_text(words.to_json(), encoding="utf-8")
+        (folder / "tokenizer_config.json").write_text(
+            '{"tokenizer_class": "PreTrainedTokenizerFast"}', encoding="utf-8"
+        )
+
+    def learned(self) -> dict[str, Tensor]:
+        if self.shape.lora is None:
+            return self.state_dict()
+        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def hidden(self, packed: Packed) -> Tensor:
         """Through the decoder alone: logits are made only where they are asked for."""
@@ -164,16 +200,54 @@ class HfDecoding(Decoding):
         self.cache.reorder_cache(row_S)
 
 
-def _with_adapters(model: Any, lora: Lora) -> Any:
+def hf_words(shape: HfShape, marks: Sequence[str]) -> Words:
+    """The model's own vocabulary with our marks and end token as further tokens.  Raises StateError when it is not here."""
+    transformers = _library("transformers")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            shape.name, revision=shape.revision, local_files_only=not shape.download
+        )
+    except (OSError, ValueError) as error:
+        raise StateError(
+            f"no vocabulary of {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder with its "
+            "tokenizer.json, or set download=true to let it be fetched"
+        ) from None
+    return Words.extended(tokenizer.backend_tokenizer, marks)
+
+
+def spelled(words: Words) -> dict[int, Array]:
+    """Each mark of a pre-trained vocabulary with the tokens of the words inside it."""
+    marks = (END, *words.marks)
+    texts = [" ".join(re.findall(r"[^\W_]+", mark)) for mark in marks]
+    return {words.id(mark): tokens for mark, tokens in zip(marks, words.encode(texts), strict=True)}
+
+
+def _start(model: Any, new_tokens: Mapping[int, Array]) -> None:
+    """New rows of the embedding and of the output as the mean of the rows that spell them."""
+    tables = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for weight in tables.values():
+            for token, parts in new_tokens.items():
+                if len(parts):
+                    weight[token] = weight[torch.from_numpy(parts).to(weight.device)].float().mean(0).to(weight.dtype)
+
+
+def _with_adapters(model: Any, lora: Lora, new_tokens: Sequence[int] = ()) -> Any:
     peft = _library("peft")
+    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    learned = {"embed_tokens": list(new_tokens)} | ({} if tied else {"lm_head": list(new_tokens)})
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.layers),
+        trainable_token_indices=learned if new_tokens else None,
         task_type="CAUSAL_LM",
     )
-    return peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft asks the model by a name that transformers renamed; nothing that a user of ours could change.
+        warnings.simplefilter("ignore", FutureWarning)
+        return peft.get_peft_model(model, config)
 
 
 def _quantised(shape: HfShape, transformers: Any) -> Any:

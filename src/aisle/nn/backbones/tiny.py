@@ -36,6 +36,9 @@ class TinyShape(Settings):
     key_heads  key and value heads, shared by groups of query heads
     head_dim   width of a head
     hidden     of the gated feed-forward
+    repeats    tell each token whether it stood in its text before.  A large model finds repetitions by heads that it learned from
+               much text; a small one that learns to compare two texts from few examples is given them (exact-match cues, as
+               MarkedBERT, SIGIR 2020, writes into its input).  The layout is then no longer Qwen3's
     """
 
     width: int = Field(128, ge=8)
@@ -44,6 +47,7 @@ class TinyShape(Settings):
     key_heads: int = Field(2, ge=1)
     head_dim: int = Field(32, ge=2)
     hidden: int = Field(384, ge=8)
+    repeats: bool = False
 
     def model_post_init(self, context: Any) -> None:
         if self.heads % self.key_heads or self.head_dim % 2:
@@ -124,6 +128,7 @@ class Tiny(Backbone):
         self.tokens = nn.Embedding(vocab_size, shape.width)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, EPS)
+        self.repeated = nn.Parameter(torch.zeros(shape.width)) if shape.repeats else None
         self._draw_weights(seed)
 
     def _draw_weights(self, seed: int) -> None:
@@ -160,12 +165,24 @@ class Tiny(Backbone):
         hidden_QPD, kept = self._run(token_QP.to(self.device), place_P.expand_as(token_QP), None)
         last_QD = hidden_QPD[torch.arange(len(prompts), device=self.device), length_Q - 1]
         cache = Cache(kept, place_P < length_Q[:, None], group, max_new)
-        return TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group))
+        decoding = TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group))
+        if self.repeated is not None:
+            decoding.seen_SV = self._vocabulary_seen(token_QP.to(self.device), cache.seen_QP).repeat_interleave(
+                group, 0
+            )
+        return decoding
+
+    def _vocabulary_seen(self, token_QP: Tensor, is_token_QP: Tensor) -> Tensor:
+        """bool[Q, V]: the tokens of each prompt."""
+        count_QV = torch.zeros(len(token_QP), self.vocab_size, dtype=torch.int32, device=token_QP.device)
+        return count_QV.scatter_add_(1, token_QP, is_token_QP.int()) > 0
 
     def _run(
         self, token_BT: Tensor, position_BT: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         x_BTD = self.tokens(token_BT)
+        if self.repeated is not None:
+            x_BTD = x_BTD + _stood_before(token_BT, mask)[..., None] * self.repeated
         turn = _turn(position_BT, self.shape.head_dim)
         kept = []
         for block in self.blocks:
@@ -175,8 +192,13 @@ class Tiny(Backbone):
 
 
 def qwen3_weights(model: Tiny) -> dict[str, Tensor]:
-    """The same weights under the names of ``transformers``' Qwen3ForCausalLM, to carry a trained model elsewhere."""
+    """The same weights under the names of ``transformers``' Qwen3ForCausalLM, to carry a trained model elsewhere.
+
+    Raises SettingError for a model with ``repeats``, which Qwen3 does not have.
+    """
     shape = model.shape
+    if shape.repeats:
+        raise SettingError("a model with repeats=true is no Qwen3; train one with repeats=false to carry it elsewhere")
     inner, kv = shape.heads * shape.head_dim, shape.key_heads * shape.head_dim
     weights = {
         "model.embed_tokens": model.tokens.weight,
@@ -206,6 +228,7 @@ def qwen3_weights(model: Tiny) -> dict[str, Tensor]:
 class TinyDecoding(Decoding):
     def __init__(self, model: Tiny, cache: Cache, last_QD: Tensor, length_S: Tensor) -> None:
         self.model, self.cache, self.last_QD, self.length_S = model, cache, last_QD, length_S
+        self.seen_SV: Tensor | None = None
 
     def first(self) -> Tensor:
         return self.model.logits(self.last_QD).float()
@@ -213,6 +236,9 @@ class TinyDecoding(Decoding):
     def next(self, token_S: Tensor) -> Tensor:
         model, cache = self.model, self.cache
         x_S1D = model.tokens(token_S)[:, None]
+        if model.repeated is not None and self.seen_SV is not None:
+            x_S1D = x_S1D + self.seen_SV.gather(1, token_S[:, None])[..., None] * model.repeated
+            self.seen_SV.scatter_(1, token_S[:, None], True)
         turn = _turn((self.length_S + cache.length)[:, None], model.shape.head_dim)
         for layer, block in enumerate(model.blocks):
             x_S1D = block.next(x_S1D, turn, cache, layer)
@@ -221,6 +247,14 @@ class TinyDecoding(Decoding):
 
     def keep(self, row_S: Tensor) -> None:
         self.cache.answers = [(k[row_S], v[row_S]) for k, v in self.cache.answers]
+        if self.seen_SV is not None:
+            self.seen_SV = self.seen_SV[row_S]
+
+
+def _stood_before(token_BT: Tensor, mask: Tensor | None) -> Tensor:
+    """bool[B, T]: the same token stands earlier among those that this one may look at."""
+    same_BTT = (token_BT[:, :, None] == token_BT[:, None, :]).tril(-1)
+    return (same_BTT if mask is None else same_BTT & mask[:, 0]).any(-1)
 
 
 def _turn(position_BT: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:

@@ -66,6 +66,14 @@ class Words:
         return cls(tokenizer, marks)
 
     @classmethod
+    def extended(cls, tokenizer: Any, marks: Sequence[str]) -> Words:
+        """The vocabulary of a pre-trained model with the end token and the marks added to it."""
+        tokenizer.add_special_tokens([_library().AddedToken(mark, special=True) for mark in (END, *marks)])
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return cls(tokenizer, marks)
+
+    @classmethod
     def from_json(cls, text: str, marks: Sequence[str]) -> Words:
         return cls(_library().Tokenizer.from_str(text), marks)
 

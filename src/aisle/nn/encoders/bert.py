@@ -31,18 +31,19 @@ class Layer(nn.Module):
         self.down = nn.Linear(hidden, width)
         self.output_norm = nn.LayerNorm(width, eps)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``mask`` bool[B, 1, 1, T]: the tokens that may be looked at; None for all."""
         b, t, d = x_BTD.shape
         dtype = self.qkv.weight.dtype
         q, k, v = self.qkv(x_BTD.to(dtype)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, d)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(b, t, d)
         x_BTD = self.attention_norm(x_BTD + self.out(mixed).float())
         hidden = functional.gelu(self.up(x_BTD.to(dtype)))
         return self.output_norm(x_BTD + self.down(hidden).float())  # type: ignore[no-any-return]
 
 
 class Bert(nn.Module):
-    """Token ids to hidden states; every text of a batch has the same number of tokens, so nothing is masked."""
+    """Token ids to hidden states [B, T, D]."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -54,11 +55,15 @@ class Bert(nn.Module):
         sizes = width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"]
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(config["num_hidden_layers"]))
 
-    def forward(self, token_BT: Tensor) -> Tensor:
-        place_T = torch.arange(token_BT.shape[1])
-        x_BTD = self.norm(self.tokens(token_BT) + self.places(place_T) + self.types.weight[0])
+    def forward(self, token_BT: Tensor, type_BT: Tensor | None = None, is_token_BT: Tensor | None = None) -> Tensor:
+        """``type_BT``: 1 for tokens of a second text; ``is_token_BT``: False where a row is only filled up, None where all
+        texts have the same number of tokens."""
+        place_T = torch.arange(token_BT.shape[1], device=token_BT.device)
+        kind = self.types.weight[0] if type_BT is None else self.types(type_BT)
+        x_BTD = self.norm(self.tokens(token_BT) + self.places(place_T) + kind)
+        mask = None if is_token_BT is None else is_token_BT[:, None, None, :]
         for layer in self.layers:
-            x_BTD = layer(x_BTD)
+            x_BTD = layer(x_BTD, mask)
         return x_BTD  # type: ignore[no-any-return]
 
 
@@ -66,11 +71,8 @@ class BertEncoder(TokenEncoder):
     """Texts to unit vectors (Encoder).  dtype: float32 or bfloat16 for the matrix products, None for what the CPU does best."""
 
     def __init__(self, checkpoint: Checkpoint, *, dtype: torch.dtype | None = None) -> None:
-        from safetensors.torch import load_file
-
         super().__init__(checkpoint.tokenizer())
-        module = Bert(checkpoint.config)
-        module.load_state_dict(_renamed(load_file(checkpoint.weights_path), checkpoint.config["num_hidden_layers"]))
+        module = bert_of(checkpoint)
         self.name, self.dim = checkpoint.name, int(checkpoint.config["hidden_size"])
         self.dtype = dtype or best_dtype()
         self.revision = f"{checkpoint.weights_hash[:12]}-{str(self.dtype).removeprefix('torch.')}-{ARITHMETIC}"
@@ -84,6 +86,15 @@ class BertEncoder(TokenEncoder):
         """float32[B, D], unit rows."""
         mean_BD = self._module(torch.from_numpy(token_BT)).mean(1)
         return functional.normalize(mean_BD, dim=-1).numpy()
+
+
+def bert_of(checkpoint: Checkpoint) -> Bert:
+    """The checkpoint's network, in float32."""
+    from safetensors.torch import load_file
+
+    module = Bert(checkpoint.config)
+    module.load_state_dict(_renamed(load_file(checkpoint.weights_path), checkpoint.config["num_hidden_layers"]))
+    return module
 
 
 def best_dtype() -> torch.dtype:

@@ -65,8 +65,10 @@ def addresses(truth: Truth) -> pa.Array:
         packed = (packed << np.uint64(bits)) | column.astype(np.uint64)
     scrambled = packed * np.uint64(_ODD)
     scrambled ^= scrambled >> np.uint64(32)
-    digits = _HEX[scrambled.astype(">u8").view(np.uint8)].view("S16")
-    return pc.binary_join_element_wise(ADDRESS, pa.array(digits).cast(pa.string()), "")
+    digits = pa.array(_HEX[scrambled.astype(">u8").view(np.uint8)].view("S16"))
+    if isinstance(digits, pa.ChunkedArray):  # Arrow does so beyond 32 MB, which are two million addresses
+        digits = digits.combine_chunks()
+    return pc.binary_join_element_wise(ADDRESS, digits.cast(pa.string()), "")
 
 
 def read(address: str) -> Appearance | None:

@@ -29,7 +29,7 @@ class Recis(Part):
     ready_ids    ids in all for which memory is touched beforehand: the first write to new memory may cost more than the step
     evict_every  steps between two looks for ids to drop
     device       ``cpu``: compiled loops; another: torch operations on that device, in one process
-    unproven     allow a GPU, on which vectors were found to differ from the compiled ones (docs/methods/recis.md)
+    unproven     allow a GPU before ``benchmarks/sparse/gpu.py --find`` has passed on one (docs/methods/recis.md)
     """
 
     embeddings: dict[str, Embedding]
@@ -59,8 +59,8 @@ class Recis(Part):
         """
         if self.device.startswith("cuda") and not self.unproven:
             raise SettingError(
-                f"device is {self.device!r}: on the one GPU that was tried the vectors differ from those of the CPU; use "
-                "device='cpu', or set unproven=true to look for the reason"
+                f"device is {self.device!r}: tables on a GPU have not been proven equal to those on the CPU; use device='cpu', "
+                "or run benchmarks/sparse/gpu.py --find on that GPU and set unproven=true when nothing differs"
             )
         from aisle.sparse.recis.device_engine import DeviceTables
         from aisle.sparse.recis.engine import RecisTables

@@ -1,5 +1,7 @@
 """Batch: the ids of one physical table's features, joined into one call.
 
+Columns are not copied together: compiled loops read each where it stands, by its address, and make keys of its ids as they go.
+
 Legend: B samples, F features of the table, P ids in all.
 """
 
@@ -7,14 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 
 from aisle.core.errors import ContractError
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding, Ids
-from aisle.sparse.recis.layout import Physical, encode
-from aisle.sparse.recis.row_kernels import COLUMN, FIELDS, FIRST, KIND, MEAN, SPLITS, SUM, TILE, TILE_LEN, WEIGHT
+from aisle.sparse.recis import row_kernels as kernels
+from aisle.sparse.recis.layout import ID_BITS, Physical
+from aisle.sparse.recis.row_kernels import (
+    ADDRESS,
+    CHILD,
+    COLUMN,
+    FIELDS,
+    FIRST,
+    KIND,
+    LEARNS,
+    MEAN,
+    SIZE,
+    SPLITS,
+    SUM,
+    TILE,
+    TILE_LEN,
+    WEIGHT,
+)  # fmt: skip
 
 KINDS = {"sum": SUM, "mean": MEAN, "tile": TILE}
 NO_FLOAT, NO_INT = np.zeros(0, np.float32), np.zeros(0, np.int64)
@@ -23,26 +43,25 @@ NO_FLOAT, NO_INT = np.zeros(0, np.float32), np.zeros(0, np.int64)
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """
-    key           int64[P]          keys of all features, one feature after the other
+    columns       the id columns, int64, kept alive while their addresses are in use
+    key           int64[P]          room for the keys of all features, one feature after the other
     num_admitted  how many of them, from the front, may enter the table
     features      int64[F, FIELDS]  see row_kernels
     splits        int64             row boundaries of the features that have any
     weight        float32           factors of the features that have any
-    trainable     bool[F]           which features learn
     """
 
+    columns: list[Any]
     key: Array
     num_admitted: int
     features: Array
     splits: Array
     weight: Array
-    trainable: Array
 
-    @property
-    def single(self) -> Array:
-        """bool[F]: features with one id a sample and no factor, whose loops are short."""
-        f = self.features
-        return (f[:, SPLITS] < 0) & (f[:, WEIGHT] < 0) & (f[:, KIND] != TILE)
+    def keys(self) -> Array:
+        """int64[P], written."""
+        kernels.encode(self.features, ID_BITS, self.key)
+        return self.key
 
 
 def columns_of(tables: list[Physical], embeddings: Mapping[str, Embedding]) -> dict[str, tuple[int, int]]:
@@ -73,9 +92,19 @@ def as_ids(value: Ids | Array) -> Ids:
 
 def numpy_of(array: object, dtype: type) -> Array:
     """A tensor or array as a numpy array of this type, without copying where it has it."""
-    if getattr(array, "requires_grad", False):
-        array = array.detach()  # type: ignore[attr-defined]
+    if isinstance(array, torch.Tensor):
+        array = array.numpy(force=True)
     return np.asarray(array, dtype)
+
+
+def placed(column: object) -> tuple[Any, int, int]:
+    """(an id column as int64 without gaps, its address, its length), without copying where it is that already."""
+    if isinstance(column, torch.Tensor):
+        if column.dtype is torch.int64 and column.device.type == "cpu" and column.is_contiguous():
+            return column, column.data_ptr(), column.numel()
+        column = column.numpy(force=True)
+    array = np.ascontiguousarray(column, np.int64)
+    return array, array.__array_interface__["data"][0], len(array)
 
 
 def rising(name: str, splits: Array) -> Array:
@@ -85,35 +114,46 @@ def rising(name: str, splits: Array) -> Array:
     return splits
 
 
-def joined(
-    table: Physical,
-    embeddings: Mapping[str, Embedding],
-    columns: Mapping[str, tuple[int, int]],
-    ids: Mapping[str, Ids],
-    num_samples: int,
-) -> Batch:
-    """The batch of one physical table.  Raises ContractError when features disagree about the number of samples."""
-    sizes = [len(ids[f].id) for f in table.features]
-    key = np.empty(sum(sizes), np.int64)
-    features = np.full((len(sizes), FIELDS), -1, np.int64)
-    splits, weight, at, num_admitted = [NO_INT], [NO_FLOAT], 0, 0
-    num_splits = num_weights = 0
-    for f, ((name, child), size) in enumerate(zip(table.features.items(), sizes, strict=True)):
-        column, e = ids[name], embeddings[name]
-        if len(column) != num_samples:
-            raise ContractError(f"feature {name!r} has {len(column)} samples, others have {num_samples}")
-        encode(numpy_of(column.id, np.int64), child, key[at : at + size])
-        features[f, [COLUMN, FIRST, KIND, TILE_LEN]] = columns[name][0], at, KINDS[e.combiner], e.tile_len
-        if column.splits is not None:
-            features[f, SPLITS] = num_splits
-            splits.append(rising(name, numpy_of(column.splits, np.int64)))
-            num_splits += len(splits[-1])
-        if column.weight is not None:
-            features[f, WEIGHT] = num_weights
-            weight.append(numpy_of(column.weight, np.float32))
-            num_weights += len(weight[-1])
-        at += size
-        if e.admit == "all":
-            num_admitted = at
-    trainable = np.array([embeddings[f].trainable for f in table.features], bool)
-    return Batch(key, num_admitted, features, np.concatenate(splits), np.concatenate(weight), trainable)
+class Joined:
+    """Makes the batches of one physical table; what does not change from batch to batch is worked out once."""
+
+    def __init__(
+        self, table: Physical, embeddings: Mapping[str, Embedding], columns: Mapping[str, tuple[int, int]]
+    ) -> None:
+        self.names = list(table.features)
+        own = [embeddings[name] for name in self.names]
+        self._features = np.full((len(own), FIELDS), -1, np.int64)
+        self._features[:, COLUMN] = [columns[name][0] for name in self.names]
+        self._features[:, CHILD] = list(table.features.values())
+        self._features[:, KIND] = [KINDS[e.combiner] for e in own]
+        self._features[:, TILE_LEN] = [e.tile_len for e in own]
+        self._features[:, LEARNS] = [e.trainable for e in own]
+        self._num_admitting = sum(e.admit == "all" for e in own)  # these stand first
+
+    def __call__(self, ids: Mapping[str, Ids], num_samples: int) -> Batch:
+        """Raises ContractError when features disagree about the number of samples."""
+        own = [ids[name] for name in self.names]
+        columns, addresses, sizes = zip(*(placed(column.id) for column in own), strict=True)
+        features, ends = self._features.copy(), np.cumsum(sizes)
+        features[:, ADDRESS], features[:, SIZE], features[:, FIRST] = addresses, sizes, ends - sizes
+        splits, weight = NO_INT, NO_FLOAT
+        if sizes.count(num_samples) < len(own) or any(c.splits is not None or c.weight is not None for c in own):
+            splits, weight = self._ragged(own, features, num_samples)
+        num_admitted = int(ends[self._num_admitting - 1]) if self._num_admitting else 0
+        return Batch(list(columns), np.empty(ends[-1], np.int64), num_admitted, features, splits, weight)
+
+    def _ragged(self, own: list[Ids], features: Array, num_samples: int) -> tuple[Array, Array]:
+        """(row boundaries, factors) of the features that have any; where they stand is written to ``features``."""
+        splits, weight, num_splits, num_weights = [NO_INT], [NO_FLOAT], 0, 0
+        for f, (name, column) in enumerate(zip(self.names, own, strict=True)):
+            if len(column) != num_samples:
+                raise ContractError(f"feature {name!r} has {len(column)} samples, others have {num_samples}")
+            if column.splits is not None:
+                features[f, SPLITS] = num_splits
+                splits.append(rising(name, numpy_of(column.splits, np.int64)))
+                num_splits += len(splits[-1])
+            if column.weight is not None:
+                features[f, WEIGHT] = num_weights
+                weight.append(numpy_of(column.weight, np.float32))
+                num_weights += len(weight[-1])
+        return np.concatenate(splits), np.concatenate(weight)

@@ -23,6 +23,13 @@ def mixed(key: torch.Tensor) -> torch.Tensor:
     return bits
 
 
+def _first_of_each(value: torch.Tensor) -> torch.Tensor:
+    """int64: where each distinct number stands for the first time, by rising number."""
+    distinct, index = torch.unique(value, return_inverse=True)
+    first = torch.full_like(distinct, len(value))
+    return first.scatter_reduce_(0, index, torch.arange(len(value), device=value.device), "amin")
+
+
 class DeviceMap:
     """Key -> row on one device.  A row below 0 is no row: an id met that often, waiting for admission."""
 
@@ -49,13 +56,15 @@ class DeviceMap:
             place = torch.where(stop, place, (place + 1) & self.mask)
 
     def enter(self, key: torch.Tensor, row: torch.Tensor) -> None:
-        """Distinct keys that are not there.  Where several want one entry, one wins and the others go on."""
+        """Distinct keys that are not there.  Where several want one entry, the first of them gets it and the others go on: what a
+        write to the same place twice leaves there is undefined on a GPU."""
         if self.num_used + len(key) > FULL * (self.mask + 1):
             self._rebuild(len(key))
         place = mixed(key) & self.mask
         while True:
-            open_ = self.entry[place] == EMPTY
-            self.entry[place[open_]] = key[open_] + 1
+            open_ = (self.entry[place] == EMPTY).nonzero()[:, 0]
+            winner = open_[_first_of_each(place[open_])]
+            self.entry[place[winner]] = key[winner] + 1
             won = self.entry[place] == key + 1
             if bool(won.all()):
                 break

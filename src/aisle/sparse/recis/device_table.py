@@ -22,7 +22,7 @@ from aisle.sparse.recis.table import _UNIT
 
 class DeviceRows:
     """Slots by row in blocks that double: block b holds the rows from ``(2**b - 1) * block_rows``, so that few blocks hold many
-    rows and none ever moves.  Each block ends with one row that nobody reads, where writes to other blocks go."""
+    rows and none ever moves."""
 
     def __init__(
         self, sizes: Mapping[str, int], types: Mapping[str, torch.dtype], block_rows: int, device: Any
@@ -32,7 +32,7 @@ class DeviceRows:
 
     def make_room(self, num_rows: int) -> None:
         while ((1 << len(self.blocks)) - 1) * self.block_rows < num_rows:
-            height = (self.block_rows << len(self.blocks)) + 1
+            height = self.block_rows << len(self.blocks)
             self.blocks.append(
                 {n: torch.zeros(height, s, dtype=self.types[n], device=self.device) for n, s in self.sizes.items()}
             )
@@ -41,15 +41,17 @@ class DeviceRows:
         """[N, size] of one slot."""
         out = torch.zeros(len(row), self.sizes[name], dtype=self.types[name], device=self.device)
         for b, block in enumerate(self.blocks):
-            at = row - ((1 << b) - 1) * self.block_rows
-            inside = (at >= 0) & (at < self.block_rows << b)
-            out = torch.where(inside[:, None], block[name][at.clamp(0, self.block_rows << b)], out)
+            at, height = row - ((1 << b) - 1) * self.block_rows, self.block_rows << b
+            inside = (at >= 0) & (at < height)
+            out = torch.where(inside[:, None], block[name][at.clamp(0, height - 1)], out)
         return out
 
     def write(self, name: str, row: torch.Tensor, value: torch.Tensor) -> None:
+        """Distinct rows."""
         for b, block in enumerate(self.blocks):
             at, height = row - ((1 << b) - 1) * self.block_rows, self.block_rows << b
-            block[name][torch.where((at >= 0) & (at < height), at, height)] = value.to(self.types[name])
+            inside = (at >= 0) & (at < height)
+            block[name][at[inside]] = value[inside].to(self.types[name])
 
 
 class DeviceTable:
@@ -82,7 +84,7 @@ class DeviceTable:
         return 16 * len(self.ids.entry) + sum(t.numel() * t.element_size() for t in blocks)
 
     def look_up(self, key: torch.Tensor, times: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(int64[P] place of each key among the rows, -1 without one; int64[U] rows), entering keys met ``times`` > 0."""
+        """(int64[P] place of each key among the rows; int64[U] rows, -1 for none), entering keys met ``times`` > 0."""
         key_U, index = torch.unique(key, return_inverse=True)
         times_U = torch.zeros(len(key_U), dtype=torch.int64, device=self.device).index_add_(0, index, times)
         place, found = self.ids.find(key_U)
@@ -221,7 +223,7 @@ def stepped(
 
 
 def pooled(e: Embedding, vector: torch.Tensor, index: torch.Tensor, splits: Any, weight: Any, num: int) -> torch.Tensor:
-    """float32[B, columns] of one feature; ``vector`` [U + 1, D] ends with 0, which index -1 reads."""
+    """float32[B, columns] of one feature, from the vectors [U, D] of the distinct rows, those of rows that are none being 0."""
     if splits is None and weight is None and e.combiner != "tile":
         return vector[index]
     owner, place, count = _places(index, splits, num)

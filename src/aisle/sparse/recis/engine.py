@@ -5,8 +5,7 @@ Legend: B samples, W columns of all features together, U distinct rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ from aisle.core.errors import UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding, Ids, RowGradient
 from aisle.sparse.recis import checkpoint, serving
-from aisle.sparse.recis.batch import as_ids, columns_of, joined
+from aisle.sparse.recis.batch import Batch, Joined, as_ids, columns_of
 from aisle.sparse.recis.compiled import FeatureEngine
 from aisle.sparse.recis.features import Op
 from aisle.sparse.recis.layout import ID_BITS, Physical, child_of, id_of
-from aisle.sparse.recis.lookup import Local, Lookup, Spread, owner_of
+from aisle.sparse.recis.lookup import Local, Lookup
+from aisle.sparse.recis.memory import Recycled
+from aisle.sparse.recis.spread import Spread, owner_of
 from aisle.sparse.recis.table import Table
+from aisle.sparse.recis.threads import SideBySide
 
 
 class FeatureTables(torch.nn.Module):
@@ -46,8 +48,9 @@ class FeatureTables(torch.nn.Module):
         self.columns = columns_of(layout, self.embeddings)
         self.num_columns = sum(size for _, size in self.columns.values())
         self.chains = FeatureEngine(features) if features else None
-        many = threads > 1 and len(self.tables) > 1 and isinstance(lookup, Local)
-        self._pool = ThreadPoolExecutor(threads) if many else None
+        self._joined = [Joined(physical, self.embeddings, self.columns) for physical in layout]
+        self._outputs = Recycled()
+        self.each = SideBySide(min(threads, len(self.tables)))
 
     def __len__(self) -> int:
         """Ids with a row in this process."""
@@ -81,19 +84,13 @@ class FeatureTables(torch.nn.Module):
 
     def _look_up(self, ids: Mapping[str, Ids], training: bool, step: int) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
-        out_BW = np.empty((num, self.num_columns), np.float32)  # numpy asks for large pages, torch does not
+        out_BW = self._outputs(num * self.num_columns).reshape(num, self.num_columns)
 
-        def one(n: int) -> Any:
-            batch = joined(self.layout[n], self.embeddings, self.columns, ids, num)
-            return batch, self.lookup.forward(self.tables[n], batch, out_BW, training, step)
+        def batch_of(n: int) -> Batch:
+            return self._joined[n](ids, num)
 
-        taken = self._each(one)
+        taken = self.lookup.forward(self.each, self.tables, batch_of, out_BW, training, step)
         return torch.from_numpy(out_BW), taken
-
-    def _each(self, call: Callable[[int], Any]) -> list[Any]:
-        """``call`` for every physical table, side by side where there are threads."""
-        numbers: Iterable[int] = range(len(self.tables))
-        return list(self._pool.map(call, numbers) if self._pool else map(call, numbers))
 
 
 class RecisTables(FeatureTables):
@@ -115,7 +112,11 @@ class RecisTables(FeatureTables):
         ready_ids: int,
         evict_every: int,
     ) -> None:
-        tables = [Table(p.kind, optimiser, seed=seed, block_rows=block_rows) for p in layout]
+        admits_all = [all(embeddings[f].admit == "all" for f in p.features) for p in layout]
+        tables = [
+            Table(p.kind, optimiser, seed=seed, block_rows=block_rows, admits_all=all_)
+            for p, all_ in zip(layout, admits_all, strict=True)
+        ]
         for table in tables:
             table.make_ready(ready_ids // len(tables))
         spread = dist.is_available() and dist.is_initialized()
@@ -123,6 +124,7 @@ class RecisTables(FeatureTables):
         self.optimiser, self.evict_every, self.steps = optimiser, evict_every, 0
         self._anchor = torch.zeros((), requires_grad=True)
         self._changes: serving.Changes | None = None
+        self._arriving: list[Callable[[], None]] = []
 
     def _packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
         if not (self.training and torch.is_grad_enabled()):
@@ -132,14 +134,19 @@ class RecisTables(FeatureTables):
     def _receive(self, taken: list[Any], grad: torch.Tensor) -> None:
         grad_BW: Array = grad.detach().to(torch.float32).contiguous().numpy()
 
-        def one(n: int) -> None:
-            batch, found = taken[n]
-            self.lookup.backward(self.tables[n], batch, found, grad_BW)
+        arrive = self.lookup.backward(self.each, self.tables, taken, grad_BW)
+        if arrive is not None:
+            self._arriving.append(arrive)
 
-        self._each(one)
+    def _arrive(self) -> None:
+        """Let the gradients come in that are on their way from other processes."""
+        for arrive in self._arriving:
+            arrive()
+        self._arriving = []
 
     def gradients(self) -> list[RowGradient]:
         """What waits, each row once; values may be changed in place."""
+        self._arrive()
         out = []
         for physical, table in zip(self.layout, self.tables, strict=True):
             merged = table.merged()
@@ -150,16 +157,18 @@ class RecisTables(FeatureTables):
 
     def step(self, parts: int = 1, lr: float | None = None) -> None:
         """Apply what waits, divided by ``parts``; every ``evict_every`` steps drop the ids that are due."""
+        self._arrive()
         self.steps += 1
         rate = self.optimiser.lr if lr is None else lr
-        changed = self._each(lambda n: self.tables[n].apply(1 / parts, self.steps, rate))
+        changed = self.each(lambda n: self.tables[n].apply(1 / parts, self.steps, rate), len(self.tables))
         due = self.steps % self.evict_every == 0
-        dropped = self._each(lambda n: self.tables[n].evict(self.steps)) if due else None
+        dropped = self.each(lambda n: self.tables[n].evict(self.steps), len(self.tables)) if due else None
         if self._changes is not None:
             self._changes.note(changed, dropped)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget what waits."""
+        self._arrive()
         for table in self.tables:
             table.forget()
 
@@ -167,6 +176,7 @@ class RecisTables(FeatureTables):
 
     def clear(self) -> None:
         """Forget every id and what waits."""
+        self._arrive()
         self.tables = [table.emptied() for table in self.tables]
 
     def content(self) -> Iterator[tuple[str, Array, dict[str, Array]]]:

@@ -72,20 +72,28 @@ class IdMap:
             self._set(capacity)
             kernels.move(smaller, self.entry, self.mask)
 
+    def room_for(self, num: int) -> tuple[Array, ...]:
+        """What the compiled look-up of that many keys writes to: the map's own arrays and, new, int32 index, int32 row_U,
+        int64 slot_U, int64 new_key and int32 new_row of that length."""
+        self.make_room(num)
+        self.count[NUM_UNIQUE] = self.count[NUM_NEW] = 0
+        ints, longs = np.empty((3, num), np.int32), np.empty((2, num), np.int64)
+        own = (self.entry, self.payload, self.mask, self.count, self.free)
+        return (*own, ints[0], ints[1], longs[0], longs[1], ints[2])
+
+    def found(self, written: tuple[Array, ...]) -> tuple[Found, Array, tuple[Array, Array]]:
+        """(rows of the keys, entry of each distinct one, keys and rows of the new) from what a look-up wrote to."""
+        index, row_U, slot_U, new_key, new_row = written[-5:]
+        unique, fresh = int(self.count[NUM_UNIQUE]), int(self.count[NUM_NEW])
+        return Found(index, row_U[:unique]), slot_U[:unique], (new_key[:fresh], new_row[:fresh])
+
     def find_or_add(
         self, key: Array, num_admitted: int, times: Array, min_count: int, data: Array, width: int
     ) -> tuple[Found, Array, tuple[Array, Array]]:
         """(rows of the keys, entry of each distinct one, keys and rows of the new), admitting the first ``num_admitted`` keys."""
-        self.make_room(len(key))
-        index, row_U = np.empty(len(key), np.int32), np.empty(len(key), np.int32)
-        slot_U, new_key = np.empty(len(key), np.int64), np.empty(len(key), np.int64)
-        new_row = np.empty(len(key), np.int32)
-        kernels.find_or_add(
-            key, num_admitted, times, min_count, self.entry, self.payload, self.mask, self.count, self.free,
-            index, row_U, slot_U, new_key, new_row, data, width,
-        )  # fmt: skip
-        unique, fresh = int(self.count[NUM_UNIQUE]), int(self.count[NUM_NEW])
-        return Found(index, row_U[:unique]), slot_U[:unique], (new_key[:fresh], new_row[:fresh])
+        written = self.room_for(len(key))
+        kernels.find_or_add(key, num_admitted, times, min_count, *written, data, width)
+        return self.found(written)
 
     def find(self, key: Array, data: Array, width: int) -> Array:
         """int32[P] rows, -1 where a key has none.  Changes nothing."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding
@@ -84,12 +82,6 @@ def coalesced(embeddings: Mapping[str, Embedding], parts: int) -> list[Physical]
             features = {f: children.index(embeddings[f].table or f) for f in mine}
             out.append(Physical(f"{kind.dim}_{len(out)}", kind, tuple(children), features))
     return out
-
-
-def encode(ids: Array, child: int, out: Array) -> None:
-    """Write the keys of ids of table ``child`` to ``out``, int64."""
-    np.bitwise_and(ids, ID_MASK, out=out)
-    out |= child << ID_BITS
 
 
 def child_of(key: Array) -> Array:

@@ -57,10 +57,11 @@ def find_or_add(
     """Rows for the keys of a batch, new ones for the first ``num_admitted`` keys that have none.
 
     ``times`` int32[P] says how often each key was met (0: looked up only), or is empty for once each.  Writes
-    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and the new ones to new_key and new_row; their numbers to
-    ``count``.  The map must have room for all P keys; rows come from ``free`` first.
+    index int32[P] (the key's u, -1 without a row), row_U, slot_U, and the new ones to new_key and new_row, from the numbers
+    of ``count`` on, which several calls for one batch go on counting.  The map must have room for all keys; rows come from
+    ``free`` first.
     """
-    num, unique, fresh = len(key), 0, 0
+    num, unique, fresh = len(key), count[NUM_UNIQUE], count[NUM_NEW]
     ring = np.empty(AHEAD, np.int64)
     for j in range(-AHEAD, num):
         place = ring[j & (AHEAD - 1)]
@@ -114,8 +115,8 @@ def find_or_add(
             slot_U[u] = place
             row_U[u] = row
             payload[4 * place + 3] = u
-            prefetch(data, row * width)
-            prefetch(data, row * width + width - 1)
+            for at in range(row * width, (row + 1) * width, 16):
+                prefetch(data, at)
         index[j] = u
     count[NUM_UNIQUE] = unique
     count[NUM_NEW] = fresh

@@ -8,6 +8,7 @@ Legend: U rows, D width of a vector.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -59,15 +60,17 @@ class Adam(Settings):
 
         f = np.float32
         places = np.array([rows.place["m"], rows.place["v"], rows.place.get("own_step", -1)])
-        bias = self._bias_of_rows if self.step == "row" else np.array([self.bias(step)], f)
+        bias = _bias_of_rows(self.beta1, self.beta2) if self.step == "row" else np.array([self.bias(step)], f)
         rule = (f(self.keep(lr)), f(self.beta1), f(self.beta2), f(lr), f(self.eps))
-        kernels.adam(row_U, value, f(scale), *rows.arrays, places, rule, bias, rows.words, step)
+        kernels.adam(row_U, value, f(scale), *rows.arrays, *rows.slots, places, rule, bias, rows.words, step)
 
-    @property
-    def _bias_of_rows(self) -> Array:
-        t = np.arange(1, LONGEST_BIAS + 1, dtype=np.float64)
-        bias = np.sqrt(1 - self.beta2**t) / (1 - self.beta1**t)
-        return np.concatenate([[0.0], bias]).astype(np.float32)
+
+@lru_cache(8)
+def _bias_of_rows(beta1: float, beta2: float) -> Array:
+    """float32[LONGEST_BIAS + 1]: ``Adam.bias`` by the number of a row's steps."""
+    t = np.arange(1, LONGEST_BIAS + 1, dtype=np.float64)
+    bias = np.sqrt(1 - beta2**t) / (1 - beta1**t)
+    return np.concatenate([[0.0], bias]).astype(np.float32)
 
 
 class Adagrad(Settings):
@@ -93,7 +96,9 @@ class Adagrad(Settings):
 
         f = np.float32
         rule = (f(self.keep(lr)), f(lr), f(self.eps))
-        kernels.adagrad(row_U, value, f(scale), *rows.arrays, rows.place["s"], self.sums == "row", rule, step)
+        kernels.adagrad(
+            row_U, value, f(scale), *rows.arrays, *rows.slots, rows.place["s"], self.sums == "row", rule, step
+        )
 
 
 class Sgd(Settings):
@@ -113,7 +118,7 @@ class Sgd(Settings):
         from aisle.sparse.recis import optimiser_kernels as kernels
 
         f = np.float32
-        kernels.sgd(row_U, value, f(scale), *rows.arrays, (f(self.keep(lr)), f(lr)), step)
+        kernels.sgd(row_U, value, f(scale), *rows.arrays, *rows.slots, (f(self.keep(lr)), f(lr)), step)
 
 
 Optimiser = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]

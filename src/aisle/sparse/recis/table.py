@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
+from aisle.sparse.recis import fused_kernels
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
-from aisle.sparse.recis.id_map import Distinct, Found, IdMap
-from aisle.sparse.recis.layout import Kind
+from aisle.sparse.recis.id_map import NO_TIMES, Distinct, Found, IdMap
+from aisle.sparse.recis.layout import ID_BITS, Kind
 from aisle.sparse.recis.map_kernels import EMPTY
+from aisle.sparse.recis.memory import Recycled
 from aisle.sparse.recis.rows import Rows
 
 Source = tuple[Array, Array, int]
@@ -27,9 +29,10 @@ class Table:
 
     kind        what its features have in common
     optimiser   Adam, Adagrad or Sgd
+    admits_all  none of its features only reads
     """
 
-    def __init__(self, kind: Kind, optimiser: Any, *, seed: int, block_rows: int) -> None:
+    def __init__(self, kind: Kind, optimiser: Any, *, seed: int, block_rows: int, admits_all: bool = True) -> None:
         self.kind, self.optimiser, self.seed = kind, optimiser, seed
         slots = optimiser.slots(kind.dim)
         if kind.keep_steps or kind.max_rows:
@@ -38,18 +41,20 @@ class Table:
         self.rows = Rows(kind.dim, kind.dtype == "bfloat16", slots, block_rows)
         self._pending: list[tuple[Array, Array]] = []
         self.distinct = Distinct()
+        self.admits_all = admits_all
+        self._sums = Recycled()
 
     def make_ready(self, num_ids: int) -> None:
         """Room for that many ids, its memory written to once."""
         if num_ids:
             self.ids.make_room(num_ids)
             self.ids.entry.fill(EMPTY)
-            self.rows.make_room(num_ids)
-            self.rows.data[: num_ids * self.rows.width] = 0
+            self.rows.touch(num_ids)
 
     def emptied(self) -> Table:
         """A new table of the same kind."""
-        return Table(self.kind, self.optimiser, seed=self.seed, block_rows=self.rows.block_rows)
+        settings = {"seed": self.seed, "block_rows": self.rows.block_rows, "admits_all": self.admits_all}
+        return Table(self.kind, self.optimiser, **settings)
 
     def __len__(self) -> int:
         """Ids with a row."""
@@ -58,18 +63,41 @@ class Table:
     @property
     def num_bytes(self) -> int:
         """Memory of the id map and of the rows handed out so far."""
-        return self.ids.num_bytes + 4 * self.ids.num_rows * self.rows.width
+        return self.ids.num_bytes + self.ids.num_rows * self.rows.row_bytes
 
     def look_up(self, key: Array, num_admitted: int, times: Array, step: int) -> Found:
         """Rows of the keys, new ones for those that are admitted; ``step`` is the running one."""
         self.rows.make_room(self.ids.num_rows + len(key))
         rows = self.rows
         found, _, new = self.ids.find_or_add(key, num_admitted, times, self.kind.min_count, rows.data, rows.width)
-        std = np.float32(self.kind.init_std * _UNIT)
-        kernels.begin_rows(*new, *rows.arrays, std, self.seed)
-        if "stamp" in rows.place:
-            kernels.stamp(found.row, rows.words, rows.width, rows.place["stamp"], step)
+        kernels.begin_rows(*new, *rows.arrays, *rows.slots, *self._first_values)
+        self._stamp(found, step)
         return found
+
+    def look_up_and_pool(self, batch: Batch, step: int, out: Array) -> Found:
+        """``look_up`` and ``pool`` of a batch in one pass."""
+        if self.rows.is_bf16:
+            found = self.look_up(batch.keys(), batch.num_admitted, NO_TIMES, step)
+            self.pool(batch, found.index, self.source(found), out)
+            return found
+        self.rows.make_room(self.ids.num_rows + len(batch.key))
+        written, rows = self.ids.room_for(len(batch.key)), self.rows
+        fused_kernels.look_up(
+            batch.features, batch.splits, batch.weight, ID_BITS, batch.key, batch.num_admitted, NO_TIMES, *written,
+            *rows.arrays, *rows.slots, *self._first_values, *_flat(out),
+        )  # fmt: skip
+        found, _, _ = self.ids.found(written)
+        self._stamp(found, step)
+        return found
+
+    @property
+    def _first_values(self) -> tuple[Any, int]:
+        return np.float32(self.kind.init_std * _UNIT), self.seed
+
+    def _stamp(self, found: Found, step: int) -> None:
+        """Note when rows were met, where ids may leave."""
+        if "stamp" in self.rows.place:
+            kernels.stamp(found.row, self.rows.words, self.rows.slot_width, self.rows.place["stamp"], step)
 
     def read_only(self, key: Array) -> Found:
         """Rows of the keys that have one; nothing changes."""
@@ -86,21 +114,15 @@ class Table:
 
     def pool(self, batch: Batch, index: Array, source: Source, out: Array) -> None:
         """The combined vectors of every feature of the batch, into its columns of ``out`` float32[B, all columns]."""
-        place, single = (out.reshape(-1), out.shape[1], len(out)), batch.single
-        vectors = (index, *source, self.kind.dim, *place)
-        kernels.pool_single(batch.features[single], *vectors)
-        if not single.all():
-            kernels.pool_ragged(batch.features[~single], batch.splits, batch.weight, *vectors)
+        vectors = (index, *source, self.kind.dim)
+        kernels.pool(batch.features, batch.splits, batch.weight, *vectors, *_flat(out))
 
     def reduce(self, batch: Batch, index: Array, num: int, grad: Array, scale: float) -> tuple[Array, Array]:
         """(float32[U * D] gradients of the distinct rows times ``scale``, int32[U] occurrences, counted where means need them)."""
-        count = num if self.kind.reduce == "id" else 0
-        value, met = np.zeros(num * self.kind.dim, np.float32), np.zeros(count, np.int32)
-        single, learns = batch.single, batch.trainable
-        sums = (index, grad.reshape(-1), grad.shape[1], self.kind.dim, np.float32(scale), value, met, len(grad))
-        kernels.reduce_single(batch.features[single & learns], *sums)
-        if not single.all():
-            kernels.reduce_ragged(batch.features[~single & learns], batch.splits, batch.weight, *sums)
+        dim, met = self.kind.dim, np.empty(num if self.kind.reduce == "id" else 0, np.int32)
+        value = self._sums(num * dim)
+        sums = (index, grad.reshape(-1), grad.shape[1], dim, np.float32(scale), value, met, len(grad))
+        kernels.reduce(batch.features, batch.splits, batch.weight, *sums)
         return value, met
 
     def pend(self, row_U: Array, value: Array) -> None:
@@ -176,6 +198,11 @@ class Table:
         self.rows.make_room(self.ids.num_rows + int(has.sum()))
         self.ids.put(key, row)
         self.rows.write(row[has], {n: v[has] for n, v in values.items()})
+
+
+def _flat(out: Array) -> tuple[Array, int, int]:
+    """float32[B, W] as compiled loops take it: (its numbers, W, B)."""
+    return out.reshape(-1), out.shape[1], len(out)
 
 
 def dense_source(vector: Array) -> Source:

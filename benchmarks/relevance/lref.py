@@ -1,0 +1,293 @@
+"""LREF stage by stage, beside what must stand there: all data, a random tenth, confident learning, a cross-encoder.
+
+    python benchmarks/relevance/lref.py --out FOLDER --seeds 0 1 2      # run what is missing; each arm adds a line to runs.jsonl
+    python benchmarks/relevance/lref.py --out FOLDER --rows             # the record: rows of JSON
+    python benchmarks/relevance/lref.py --out FOLDER --table            # the same for a person
+
+Worlds: ``symbols`` (some eighty words, minutes on one thread) and ``shop`` (the generated shop with annotation by exposure; wants
+hours on a processor or ``--device cuda``).  All arms of a seed share pairs, test queries and what the helpers said; test pairs
+carry the true grades, which nothing learns from.  Every arm of a group takes the same number of steps.
+
+    select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci im+ci+ms agrees
+    started/<by>       the same after the labels of all pairs
+    explain/<tasks>    started/im+ci+ms, then reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
+    debias/<on>        the best of these as it is, and after DPO
+    cross_encoder      from scratch, on all pairs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from exposed import exposed
+from symbols import symbols
+
+from aisle.core.env import Env
+from aisle.core.lists import Array
+from aisle.nn.backbones.tiny import TinyShape
+from aisle.recipes.environment import memory_env
+from aisle.relevance._pairs import Pairs
+from aisle.relevance._serving import Reader
+from aisle.relevance._teacher import Teacher
+from aisle.relevance._tiers import confusion, cumulative_grade, f1_by_grade
+from aisle.relevance.cross_encoder import CrossEncoder, Scratch
+from aisle.relevance.lref import Course, Debiasing, Explaining, Lref, Selection, bias, plain_chances
+from aisle.relevance.lref.selection import kept, select
+from aisle.training.distributed import ALONE
+from aisle.training.settings import TrainSettings
+
+FILTERS = {
+    "im": ("im",), "im+ci": ("im", "ci"), "im+ci+ms": ("im", "ci", "ms"), "agrees": ("im", "ci", "ms"),
+}  # fmt: skip
+SELECTIONS = ("all", "random", "confident", *FILTERS)
+EXPLAINED = {
+    "none": (), "ee": ("ee",), "ee+ra": ("ee", "ra"), "ee+ra+dr": ("ee", "ra", "dr"),
+    "in-order": ("ee", "ra", "dr"), "label-first": ("ee", "ra", "dr"),
+}  # fmt: skip
+WORLDS: dict[str, Callable[[int], Any]] = {"symbols": symbols, "shop": exposed}
+SHAPES = {
+    "symbols": TinyShape(width=64, layers=2, heads=4, key_heads=2, head_dim=16, hidden=128, repeats=True),
+    "shop": TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True),
+}
+STEPS = {"symbols": (400, 250, 150), "shop": (2000, 1000, 500)}
+"""Of learning from nothing (helpers and the start as well), of what follows, and of DPO."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--world", choices=WORLDS, default="symbols")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--groups", nargs="*", default=["select", "started", "explain", "debias", "cross_encoder"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not (args.rows or args.table):
+        for seed in args.seeds:
+            Sweep(args.world, seed, args.out, args.device).run(args.groups)
+    runs = read_runs(args.out)
+    if args.rows:
+        print(json.dumps(list(rows_of(runs)), indent=1))
+    if args.table:
+        print_table(runs)
+
+
+class Sweep:
+    """All arms of one seed; what is in the folder stays."""
+
+    def __init__(self, world: str, seed: int, out: Path, device: str) -> None:
+        torch.set_num_threads(1)
+        self.world, self.seed, self.out = world, seed, out
+        self.data = WORLDS[world](seed)
+        self.env: Env = memory_env(self.data.items, seed=seed)
+        object.__setattr__(self.env, "device", device)
+        self.view = self.data.view()
+        self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == world}
+        self.first, self.later, self.dpo = STEPS[world]
+
+    def run(self, groups: list[str]) -> None:
+        for group in groups:
+            for arm in self.arms(group):
+                if arm not in self.done:
+                    start = process_time()
+                    found = self.arm(arm)
+                    self.note({"arm": arm, **found, "cpu_s": round(process_time() - start, 1)})
+
+    def note(self, run: dict[str, Any]) -> None:
+        line = json.dumps({"world": self.world, "seed": self.seed, **run})
+        with (self.out / "runs.jsonl").open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    @staticmethod
+    def arms(group: str) -> list[str]:
+        return {
+            "select": [f"select/{by}" for by in SELECTIONS],
+            "started": [f"started/{by}" for by in SELECTIONS],
+            "explain": [f"explain/{name}" for name in EXPLAINED],
+            "debias": ["debias/off", "debias/on"],
+            "cross_encoder": ["cross_encoder"],
+        }[group]
+
+    def arm(self, arm: str) -> dict[str, Any]:
+        group, _, name = arm.partition("/")
+        if group == "cross_encoder":
+            return self.cross_encoder()
+        if group in ("select", "started"):
+            keep = self.keep(name)
+            course = self.course(self.method())
+            if group == "started":
+                course.llm.backbone.load_state_dict(self.started)
+            course._train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
+                          self.settings(self.later if group == "started" else self.first), None)  # fmt: skip
+            return {**self.figures(course.llm), **self.told(keep)}
+        if group == "explain":
+            return self.explained(name)
+        course = self.course(self.method())
+        course.llm.backbone.load_state_dict(self.started)
+        if name == "off":
+            return self.figures(course.llm)
+        report = course._debias(None)
+        return {
+            **self.figures(course.llm),
+            "over": report["over"],
+            "under": report["under"],
+            "training": report["training"],
+        }
+
+    # -- what arms share -----------------------------------------------------------------------------------------------
+
+    def method(self, **changes: Any) -> Lref:
+        quick = self.settings(self.dpo, lr=3e-4)
+        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, train=quick)
+        return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
+
+    @staticmethod
+    def settings(steps: int, lr: float = 3e-3) -> TrainSettings:
+        return TrainSettings(epochs=10_000, max_steps=steps, lr=lr, warmup=0.05, weight_decay=0.01)
+
+    def course(self, method: Lref) -> Course:
+        return Course.of(method, self.view, self.env, ALONE)
+
+    @property
+    def train(self) -> Pairs:
+        """The training pairs in the order in which a course has them."""
+        return self.data.train
+
+    @cached_property
+    def started(self) -> dict[str, Any]:
+        """The judge after the labels of all pairs."""
+        course = self.course(self.method())
+        course._train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
+        return {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
+
+    @cached_property
+    def said(self) -> tuple[dict[str, Array], Array]:
+        """What the helpers say of each training pair, and which pairs confident learning believes."""
+        course = self.course(self.method())
+        start = {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
+
+        def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
+            course.llm.backbone.load_state_dict(start)
+            course._train(f"helper {task}", [course.tasks.plain(lesson)], self.settings(self.first), None)
+            return plain_chances(course.llm, judged, self.data.items)
+
+        teacher = Teacher(course.tagger, self.train.scale)
+        helpers = select(self.train, Selection(), learn, teacher, self.data.traffic, self.seed)
+        confident = select(self.train, Selection(by="confident"), learn, teacher, self.data.traffic, self.seed)
+        return helpers.said, confident.keep
+
+    def keep(self, name: str) -> Array:
+        """bool[N]: the pairs of a selection."""
+        if name == "all":
+            return np.ones(len(self.train), bool)
+        said, believed = self.said
+        if name == "confident":
+            return believed
+        if name == "random":
+            num = int(self.keep("im+ci+ms").sum())
+            order = np.random.default_rng((self.seed, 0x10)).permutation(len(self.train))
+            return np.isin(np.arange(len(self.train)), order[:num])
+        used = {helper: said[helper] for helper in FILTERS[name]}
+        return kept(used, self.train.label, "agrees" if name == "agrees" else "differs")
+
+    def told(self, keep: Array) -> dict[str, float]:
+        wrong, tail = self.train.label != self.data.true, self.data.tail
+        return {
+            "kept": float(keep.mean()),
+            "mislabelled": float(wrong[keep].mean()) if keep.any() else float("nan"),
+            "tail": float(tail[keep].mean()) if keep.any() else float("nan"),
+        }
+
+    def explained(self, name: str) -> dict[str, Any]:
+        """Every arm takes ``later`` steps in all, on labels and on reasoning; the pairs are all of them."""
+        how = Explaining(tasks=EXPLAINED[name], together=name != "in-order")
+        order = "label_first" if name == "label-first" else "reason_first"
+        course = self.course(self.method(order=order, explaining=how))
+        pairs, steps = self.train, self.settings(2 * self.later)
+        lessons = [course.tasks.plain(pairs)]
+        if how.tasks:
+            rationales = course.tasks.rationales(pairs)
+            reasoned = [course.tasks.lesson(task, pairs, rationales) for task in how.tasks]
+            lessons = [*lessons, *reasoned]
+        course.llm.backbone.load_state_dict(self.started)
+        if how.together or not how.tasks:
+            course._train("explained", lessons, steps, None)
+        else:
+            each = self.settings(2 * self.later // len(how.tasks))
+            for lesson in lessons[1:]:
+                course._train("explained", [lessons[0], lesson], each, None)
+        return self.figures(course.llm)
+
+    def cross_encoder(self) -> dict[str, Any]:
+        steps = TrainSettings(epochs=10_000, max_steps=2 * self.first, warmup=0.1, weight_decay=0.01)
+        size = Scratch(width=64, layers=2, heads=4, hidden=128, lr=2e-3)
+        stage = CrossEncoder(encoder="scratch", scratch=size, batch=64, threads=1, train=steps).fit(self.view, self.env)
+        return self.figures(stage.reader)
+
+    def figures(self, reader: Reader) -> dict[str, Any]:
+        """Of the test pairs: at the threshold that suits the validation pairs, and of the likeliest grades."""
+        from aisle.relevance._tiers import fit_threshold
+
+        held, test, items = self.data.validation, self.data.test, self.data.items
+        if hasattr(reader, "backbone"):
+            reader.backbone.eval()
+        threshold = fit_threshold(reader.chances_of_pairs(held, items), held.label)
+        chance_NC = reader.chances_of_pairs(test, items)
+        graded, likeliest = cumulative_grade(chance_NC, threshold), chance_NC.argmax(1)
+        counts, plain = (confusion(test.label, said, 4) for said in (graded, likeliest))
+        share_C = test.counts() / len(test)
+        second_N = np.argsort(-chance_NC, axis=1)[:, 1]
+        wrong = likeliest != test.label
+        return {
+            "macro_f1": float(np.nanmean(f1_by_grade(counts))),
+            "weighted_f1": float(np.nansum(share_C * f1_by_grade(counts))),
+            "accuracy": float(np.trace(counts) / counts.sum()),
+            "argmax_macro_f1": float(np.nanmean(f1_by_grade(plain))),
+            "second": float((second_N[wrong] == test.label[wrong]).mean()),
+            **{name: value for name, value in bias(test.label, likeliest, 4).as_dict().items() if name != "second"},
+        }
+
+
+def read_runs(out: Path) -> list[dict[str, Any]]:
+    path = out / "runs.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def rows_of(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The mean over seeds of each figure of each arm."""
+    for arm in dict.fromkeys(run["arm"] for run in runs):
+        own = [run for run in runs if run["arm"] == arm]
+        for metric in ("macro_f1", "accuracy", "index", "mislabelled", "tail", "kept"):
+            if metric in own[0]:
+                yield {"metric": metric, "plan": arm, "value": float(np.mean([run[metric] for run in own]))}
+
+
+def print_table(runs: list[dict[str, Any]]) -> None:
+    names = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
+    print(f"{'arm':24}" + "".join(f"{name:>16}" for name in names))
+    for arm in dict.fromkeys(run["arm"] for run in runs):
+        own = [run for run in runs if run["arm"] == arm]
+        cells = []
+        for name in names:
+            values = [run[name] for run in own if run.get(name) is not None]
+            cells.append(f"{np.mean(values):.3f} ±{np.std(values):.3f}" if values else "")
+        print(f"{arm:24}" + "".join(f"{cell:>16}" for cell in cells) + f"  {len(own)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+"""TaoSR1 on the hard queries of a generated shop: what order, data, noise and each later stage do, and what they must beat.
+
+    python benchmarks/relevance/taosr1.py --out FOLDER --arms 'sft/*' --seeds 0 1     # run arms; what is in FOLDER stays
+    python benchmarks/relevance/taosr1.py --out FOLDER --list                         # the names of all arms
+    python benchmarks/relevance/taosr1.py --out FOLDER --record                       # run the record's arms, print its rows
+    python benchmarks/relevance/taosr1.py --out FOLDER --rows                         # the rows of whatever was run
+    python benchmarks/relevance/taosr1.py --out FOLDER --plot docs/images             # learning curves of it
+
+An arm is a name such as ``grpo/label_first/12000/0.15/balanced/outcome``; each run adds a line to FOLDER/runs.jsonl and keeps
+its weights there, from which later arms start.  A run that was killed goes on from its last checkpoint.
+
+    sft         fine-tuning: order, pairs, step noise of the teacher
+    long        the same with three times the steps
+    weighted    the same with class weights
+    dpo         sft, then DPO on pairs from a third of the pool
+    grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
+    dpo+grpo    both
+    more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
+    best-of-g   sft, then three rounds of: eight answers to a prompt, learn the right ones
+
+All arms of a seed share test, validation and training queries; every arm's threshold is fitted on the validation pairs.  What is
+kept of a stage is the moment with the best macro-F1 on 1,500 validation pairs, for all arms alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hard_queries import HardQueries, hard_queries, of_size
+from taosr1_rows import differences, figures, plotted, printed
+
+from aisle.core.env import Env
+from aisle.core.lists import Array
+from aisle.nn.backbones.tiny import TinyShape
+from aisle.relevance._grammar import RuleTable
+from aisle.relevance._llm import Llm
+from aisle.relevance._pairs import Pairs, balanced
+from aisle.relevance._stages import Stages
+from aisle.relevance._tiers import cumulative_grade, fit_threshold
+from aisle.relevance._writers import Rationales
+from aisle.relevance.taosr1 import TaoSr1
+from aisle.relevance.taosr1.course import Course, curve
+from aisle.relevance.taosr1.measured import hallucination_rate, measured, said_of_pairs
+from aisle.relevance.taosr1.reading import judge_of
+from aisle.relevance.taosr1.settings import BY_MACRO_F1, Correction, Reinforcement
+from aisle.relevance.taosr1.tuned import examples_of
+from aisle.training.settings import TrainSettings
+from aisle.training.supervised import Examples
+
+ORDERS = ("label_only", "reason_first", "label_first")
+STEPS = {1000: 300, 3000: 500, 12000: 900, 40000: 1800}
+"""Pairs of fine-tuning -> optimiser steps of 32."""
+NOISE = ("0", "0.15", "0.3")
+BASES = ("label_first/12000/0.15", "reason_first/12000/0.15", "label_first/3000/0.15", "reason_first/3000/0.15")
+SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
+POOL = 12_000
+"""Pairs whose labels the later stages may use."""
+DPO_POOL = 4_000
+GROUP, ROUNDS = 8, 3
+LONGER = 3
+NUM_FIRST = 8
+"""Arms of the later stages that come before the long runs."""
+RECORD = (
+    *(f"sft/{order}/12000/{'0' if order == 'label_only' else '0.15'}" for order in ORDERS),
+    *(
+        f"{kind}/label_first/12000/0.15{rest}"
+        for kind, rest in (
+            ("dpo", ""),
+            ("grpo", "/balanced/outcome"),
+            ("grpo", "/balanced/gated"),
+            ("more-sft", "/natural"),
+            ("best-of-g", ""),
+        )
+    ),
+)
+RL_STEPS = 200
+
+
+def arms() -> list[str]:
+    """All of them, those that matter most first."""
+    first = [f"sft/{order}/12000/{'0' if order == 'label_only' else '0.15'}" for order in ORDERS]
+    later = []
+    for base in BASES:
+        rl = [f"grpo/{base}/{pool}/{reward}" for pool in ("balanced", "natural") for reward in ("outcome", "gated")]
+        plain = [f"more-sft/{base}/{pool}" for pool in ("natural", "balanced")] if base.startswith("label") else []
+        later += [f"sft/{base}", f"dpo/{base}", rl[0], *plain, f"best-of-g/{base}", *rl[1:3], f"weighted/{base}"]
+        later += [f"dpo+grpo/{base}/balanced/outcome", rl[3]]
+    long = [arm.replace("sft/", "long/", 1) for arm in first]
+    grid = [f"sft/label_only/{size}/0" for size in STEPS]
+    grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *later[NUM_FIRST:], *grid]))
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One seed of one run: data, where things are kept, and how arms are made."""
+
+    out: Path
+    seed: int
+    device: str
+
+    @property
+    def data(self) -> HardQueries:
+        return _data(self.seed)
+
+    def course(self, arm: str) -> Course:
+        """The judge of an arm before its own stage, with its pairs of fine-tuning and the pool."""
+        kind, order, size, noise, *rest = arm.split("/")
+        data, env = self.data, Env(engine=None, seed=self.seed, device=self.device)  # type: ignore[arg-type]
+        tuning, others = of_size(data.train, int(size), self.seed)
+        pool = of_size(others, POOL, self.seed + 1)[0] if len(others) > POOL else others
+        steps = STEPS[int(size)] * (LONGER if kind == "long" else 1)
+        method = TaoSr1(
+            order=order, shape=SHAPE, vocabulary=3000, batch=32, class_weighted=kind == "weighted",
+            rationales=Rationales(step_noise=float(noise)),
+            train=TrainSettings(
+                epochs=100, max_steps=steps, evaluate_every=max(steps // 5, 1), lr=4e-3, warmup=0.05, weight_decay=0.01,
+                **BY_MACRO_F1,
+            ),
+            correction=Correction(train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1)),
+            reinforcement=Reinforcement(
+                steps=RL_STEPS, group=GROUP, balanced="balanced" in rest, reward="gated" if "gated" in rest else "outcome",
+                train=TrainSettings(lr=5e-4, weight_decay=0.0, schedule="constant", evaluate_every=40, **BY_MACRO_F1),
+            ),
+        )  # fmt: skip
+        llm = judge_of(method.order).made(method, data.train.scale, data.items, data.train.queries, env)
+        return Course(method, data.items, Stages("taosr1", env), llm, (tuning, pool, data.validation))
+
+    def weights(self, arm: str) -> Path:
+        return self.out / f"{arm.replace('/', '_')}-{self.seed}.safetensors"
+
+    def run(self, arm: str) -> dict[str, Any]:
+        """The row of an arm; the arms that it starts from are run before where they were not yet."""
+        from safetensors.torch import load_file, save_file
+
+        kind, order, size, noise, *_ = arm.split("/")
+        course = self.course(arm)
+        before = {"sft": None, "long": None, "weighted": None, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
+        start = before.get(kind, f"sft/{order}/{size}/{noise}")
+        if start is not None:
+            if not self.weights(start).exists():
+                self.kept(start)
+            course.llm.backbone.load_state_dict(load_file(self.weights(start), device=self.device))
+        began, began_cpu = perf_counter(), process_time()
+        folder = self.out / "unfinished" / f"{arm.replace('/', '_')}-{self.seed}"
+        report = dict(STAGE[kind](course, folder, arm))
+        took = {"seconds": perf_counter() - began, "cpu_seconds": process_time() - began_cpu}
+        save_file(dict(course.llm.backbone.state_dict()), self.weights(arm))
+        return {
+            "arm": arm,
+            "seed": self.seed,
+            "world": self.data.version,
+            **took,
+            **self._test(course),
+            "report": report,
+        }
+
+    def kept(self, arm: str) -> None:
+        """Run an arm and add its line."""
+        row = self.run(arm)
+        with (self.out / "runs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f},",
+              f"hallucination {row['true']['hallucination']:.3f}", file=sys.stderr, flush=True)  # fmt: skip
+
+    def judge(self, arm: str) -> Llm:
+        """The judge that an arm ended with."""
+        from safetensors.torch import load_file
+
+        llm = self.course(arm).llm
+        llm.backbone.load_state_dict(load_file(self.weights(arm), device=self.device))
+        llm.backbone.eval()
+        return llm
+
+    def decided(self, arm: str) -> tuple[Array, Array, Array]:
+        """Grades that an arm gives the test pairs, true grades, and queries int64[N], from its kept weights."""
+        data, path = self.data, self.weights(arm).with_suffix(".npy")
+        if not path.exists():
+            llm = self.judge(arm)
+            threshold = fit_threshold(llm.chances_of_pairs(data.validation, data.items), data.validation.label)
+            np.save(path, cumulative_grade(llm.chances_of_pairs(data.test, data.items), threshold))
+        return np.load(path), data.true, data.test.query
+
+    def contradictions(self, arm: str) -> float:
+        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to."""
+        llm = self.judge(arm)
+        said = (
+            []
+            if llm.grammar.order == "label_only"
+            else said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
+        )
+        return hallucination_rate(said, RuleTable(len(llm.scale)))
+
+    def _test(self, course: Course) -> dict[str, Any]:
+        """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
+        data, llm = self.data, course.llm
+        llm.backbone.eval()
+        threshold = fit_threshold(llm.chances_of_pairs(data.validation, data.items), data.validation.label)
+        chance_NC = llm.chances_of_pairs(data.test, data.items)
+        said = [] if llm.grammar.order == "label_only" else said_of_pairs(llm, data.test, data.items)
+        against = {"true": data.true, "written": data.test.label}
+        found = {name: measured(chance_NC, gold, threshold, said).as_dict() for name, gold in against.items()}
+        by_kind = {
+            kind: measured(chance_NC[data.kind == kind], data.true[data.kind == kind], threshold).macro_f1
+            for kind in np.unique(data.kind).tolist()
+        }
+        return {"threshold": threshold, **found, "by_kind": by_kind}
+
+
+@lru_cache(maxsize=1)
+def _data(seed: int) -> HardQueries:
+    return hard_queries(seed)
+
+
+# -- stages of the arms ------------------------------------------------------------------------------------------------
+
+
+def tuned(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+    return course.tune(folder)
+
+
+def corrected(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+    course.pool = of_size(course.pool, DPO_POOL, course.stages.env.seed)[0]
+    return course.correct(folder)
+
+
+def reinforced(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+    report = course.reinforce(folder)
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = ("reward", "live", "kl", "entropy", "gradient/label", "gradient/reasoning")
+    last = {name: [row[name] for row in log if name in row] for name in names}
+    return {**report, **{f"rl/{name}": [v[0], float(np.mean(v[-20:]))] for name, v in last.items() if v}}
+
+
+def labelled(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+    """Fine-tuning on the labels of the pool, once: what the same labels teach without sampling."""
+    pool = course.pool
+    if arm.endswith("balanced"):
+        pool = pool.take(balanced(pool, int(pool.counts().min()), course.stages.env.seed))
+    examples = examples_of(course.llm, pool, course.items, [None] * len(pool))
+    settings = course.method.train.model_copy(update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75})
+    trained = course.learn("more", examples, settings, folder)
+    return {"pool": pool.counts().tolist(), "curve": curve(trained)}
+
+
+def best_of_group(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+    """Three rounds of rejection fine-tuning: of eight answers to each prompt of a third of the pool, the right ones."""
+    parts = np.array_split(np.random.default_rng(course.stages.env.seed).permutation(len(course.pool)), ROUNDS)
+    curves, learned = [], []
+    for number, places in enumerate(parts):
+        prompts, answers = right_answers(course, course.pool.take(places), number)
+        settings = course.method.train.model_copy(
+            update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75}
+        )
+        trained = course.learn(f"round {number}", Examples(prompts, answers), settings, folder / str(number))
+        curves.append(curve(trained))
+        learned.append(len(answers))
+    return {"curve": curves[-1], "curves": curves, "learned": learned}
+
+
+def right_answers(course: Course, pairs: Pairs, number: int) -> tuple[list[Array], list[Array]]:
+    """Prompts and the likeliest distinct right answers, at most two a prompt."""
+    samples = course.answers(pairs, GROUP, 1.0, seed=1000 * (course.stages.env.seed + 1) + number)
+    prompts, answers = [], []
+    for q in range(len(samples)):
+        order = np.argsort(-samples.logp[q], kind="stable")
+        distinct = {samples.answers[q][k].tobytes(): samples.answers[q][k] for k in order if samples.right[q, k]}
+        for answer in list(distinct.values())[:2]:
+            prompts.append(samples.prompts[q])
+            answers.append(answer)
+    return prompts, answers
+
+
+STAGE = {
+    "sft": tuned,
+    "long": tuned,
+    "weighted": tuned,
+    "dpo": corrected,
+    "grpo": reinforced,
+    "dpo+grpo": reinforced,
+    "more-sft": labelled,
+    "best-of-g": best_of_group,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", nargs="*", default=["*"])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--device", default="cpu")
+    for flag, words in (
+        ("--list", "names of the arms"),
+        ("--record", "the record"),
+        ("--rows", "rows of what was run"),
+    ):
+        parser.add_argument(flag, action="store_true", help=words)
+    parser.add_argument("--plot", type=Path, help="folder for the learning curves of seed 0")
+    args = parser.parse_args()
+    patterns = RECORD if args.record else args.arms
+    chosen = [arm for arm in arms() if any(fnmatch(arm, pattern) for pattern in patterns)]
+    if args.list:
+        print("\n".join(chosen))
+        return
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.plot is not None:
+        for base in BASES[:2]:
+            plotted(list(rows(args.out)), args.plot, base)
+        return
+    if not args.rows:
+        run_all(args.out, chosen, args.seeds, args.device)
+    if args.rows or args.record:
+        runs: dict[str, set[int]] = {}
+        for arm, seed in done(args.out):
+            runs.setdefault(arm, set()).add(seed)
+        benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
+        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
+        drawn = [
+            {"metric": "hallucination:drawn", "plan": arm, "value": benches[seed].contradictions(arm), "seed": seed}
+            for arm, seeds in runs.items() for seed in sorted(seeds)[:1]
+        ]  # fmt: skip
+        printed([*figures(rows(args.out)), *drawn, *compared])
+
+
+def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:
+    for seed in seeds:
+        bench = Bench(out, seed, device)
+        for arm in chosen:
+            if (arm, seed) not in done(out):
+                bench.kept(arm)
+
+
+def done(out: Path) -> set[tuple[str, int]]:
+    return {(row["arm"], row["seed"]) for row in rows(out)}
+
+
+def rows(out: Path) -> Iterator[dict[str, Any]]:
+    path = out / "runs.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        yield json.loads(line)
+
+
+if __name__ == "__main__":
+    main()

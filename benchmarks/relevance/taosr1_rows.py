@@ -1,0 +1,152 @@
+"""What the arms of ``taosr1.py`` found: figures, paired differences, learning curves.
+
+The unit is the query; a difference in macro-F1 is resampled over test queries (and over seeds, where there are several), both
+arms on the same draw.
+
+Legend: S seeds, Q queries, C grades, N pairs, B resamples.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "simulate"))
+
+from _svg import Axis, lines
+
+from aisle.core.lists import Array
+
+RESAMPLES = 2000
+Decided = Callable[[str, int], tuple[Array, Array, Array]]
+"""(arm, seed) -> grades given int64[N], true grades int64[N], query of each pair int64[N]."""
+
+PAIRS = (
+    ("label first against reasoning first", "sft/label_first/{n}", "sft/reason_first/{n}"),
+    ("label first against label only", "sft/label_first/{n}", "sft/label_only/12000/0"),
+    ("the same, three times the steps", "long/label_first/{n}", "long/label_only/12000/0"),
+    ("the same, three times the steps", "long/label_first/{n}", "long/reason_first/{n}"),
+    ("class weights", "weighted/{b}", "sft/{b}"),
+    ("DPO", "dpo/{b}", "sft/{b}"),
+    ("GRPO", "grpo/{b}/balanced/outcome", "sft/{b}"),
+    ("DPO and GRPO", "dpo+grpo/{b}/balanced/outcome", "sft/{b}"),
+    ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
+    ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
+    ("GRPO against the same labels, balanced", "grpo/{b}/balanced/outcome", "more-sft/{b}/balanced"),
+    ("GRPO against the same labels, natural", "grpo/{b}/natural/outcome", "more-sft/{b}/natural"),
+    ("GRPO against rejection fine-tuning", "grpo/{b}/balanced/outcome", "best-of-g/{b}"),
+    ("GRPO against class weights", "grpo/{b}/balanced/outcome", "weighted/{b}"),
+)
+"""What is compared: words, arm, baseline.  {b}: a base of the later stages; {n}: its pairs and noise."""
+
+
+def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The figures of every arm, over its seeds: ``macro_f1`` against true grades, ``written`` against the annotator's."""
+    by_arm: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_arm.setdefault(row["arm"], []).append(row)
+    out = []
+    for arm, of in by_arm.items():
+        common = {"plan": arm, "seeds": len(of), "cpu_seconds": float(np.mean([row["cpu_seconds"] for row in of]))}
+        values = {
+            "macro_f1": [row["true"]["macro_f1"] for row in of],
+            "argmax_macro_f1": [row["true"]["argmax_macro_f1"] for row in of],
+            "accuracy": [row["true"]["accuracy"] for row in of],
+            "written:macro_f1": [row["written"]["macro_f1"] for row in of],
+            "hallucination": [row["true"]["hallucination"] for row in of],
+            **{f"f1:{c + 1}": [row["true"]["f1"][c] or 0.0 for row in of] for c in range(4)},
+        }
+        out += [
+            {"metric": name, "value": float(np.mean(found)), "low": min(found), "high": max(found), **common}
+            for name, found in values.items()
+        ]
+    return out
+
+
+def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[str]) -> list[dict[str, Any]]:
+    """``difference:macro_f1`` and ``difference:f1_3`` (the grade of a fifteenth of the pairs) with 95 % intervals, for every
+    pair of arms that share a seed."""
+    out = []
+    for words, arm, baseline in PAIRS:
+        for base in bases:
+            names = [name.format(b=base, n=base.partition("/")[2]) for name in (arm, baseline)]
+            seeds = sorted(runs.get(names[0], set()) & runs.get(names[1], set()))
+            if not seeds or any(row["plan"] == names[0] and row["baseline"] == names[1] for row in out):
+                continue
+            drawn = [_resampled(*(decided(name, seed) for name in names)) for seed in seeds]
+            for metric in ("macro_f1", "f1_3"):
+                value = float(np.mean([d[metric][0] for d in drawn]))
+                spread_B = _over_seeds([d[metric][1] for d in drawn])
+                low, high = (float(q) for q in np.quantile(spread_B, [0.025, 0.975]))
+                out.append({
+                    "metric": f"difference:{metric}", "plan": names[0], "baseline": names[1], "value": value, "low": low,
+                    "high": high, "seeds": len(seeds), "says": words,
+                })  # fmt: skip
+    return out
+
+
+def _resampled(one: tuple[Array, Array, Array], other: tuple[Array, Array, Array]) -> dict[str, tuple[float, Array]]:
+    """metric -> the difference, and float64[B] of it over resampled queries."""
+    counts = [_by_query(*of) for of in (one, other)]
+    num_queries = len(counts[0])
+    draw_BQ = np.random.default_rng(0).multinomial(num_queries, np.full(num_queries, 1 / num_queries), RESAMPLES)
+    whole_1Q = np.ones((1, num_queries))
+    f1 = [[_f1((w @ c.reshape(num_queries, -1)).reshape(-1, 4, 4)) for w in (whole_1Q, draw_BQ)] for c in counts]
+    pick = {"macro_f1": lambda f1_BC: f1_BC.mean(1), "f1_3": lambda f1_BC: f1_BC[:, 2]}
+    return {name: (float((of(f1[0][0]) - of(f1[1][0]))[0]), of(f1[0][1]) - of(f1[1][1])) for name, of in pick.items()}
+
+
+def _by_query(said_N: Array, true_N: Array, query_N: Array) -> Array:
+    """float64[Q, C, C]: pairs of each query by true and by given grade."""
+    _, place_N = np.unique(query_N, return_inverse=True)
+    counts = np.bincount(place_N * 16 + true_N * 4 + said_N, minlength=16 * (int(place_N.max()) + 1))
+    return counts.reshape(-1, 4, 4).astype(float)
+
+
+def _f1(confusion_BCC: Array) -> Array:
+    """float64[B, C]."""
+    right = np.einsum("bcc->bc", confusion_BCC)
+    return 2 * right / np.maximum(confusion_BCC.sum(1) + confusion_BCC.sum(2), 1e-12)
+
+
+def _over_seeds(of_seed: Sequence[Array]) -> Array:
+    """Resampled means over resampled seeds."""
+    drawn_SB = np.stack(of_seed)
+    pick_SB = np.random.default_rng(1).integers(len(drawn_SB), size=drawn_SB.shape)
+    return np.take_along_axis(drawn_SB, pick_SB, 0).mean(0)
+
+
+def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str, seed: int = 0) -> None:
+    """Learning curves as SVG: fine-tuning in three orders, and the stages after it."""
+    curves = {row["arm"]: row["report"].get("curve") for row in rows if row["seed"] == seed}
+    size_noise = base.partition("/")[2]
+    tuning = {
+        "reasoning first": f"sft/reason_first/{size_noise}", "label first": f"sft/label_first/{size_noise}",
+        "label only": "sft/label_only/12000/0",
+    }  # fmt: skip
+    later = {
+        "GRPO, balanced": f"grpo/{base}/balanced/outcome", "GRPO, gated": f"grpo/{base}/balanced/gated",
+        "GRPO, natural": f"grpo/{base}/natural/outcome", "same labels, natural": f"more-sft/{base}/natural",
+        "rejection, round 3": f"best-of-g/{base}", "DPO": f"dpo/{base}",
+    }  # fmt: skip
+    for name, title, of in (
+        ("taosr1-tuning.svg", "Fine-tuning: macro-F1 on validation pairs", tuning),
+        (f"taosr1-after-{base.partition('/')[0]}.svg", "After fine-tuning: macro-F1 on validation pairs", later),
+    ):
+        drawn = {words: _line(curves[arm]) for words, arm in of.items() if curves.get(arm)}
+        if drawn:
+            (folder / name).write_text(lines(title, drawn, Axis("steps"), Axis("macro-F1")), encoding="utf-8")
+
+
+def _line(curve: Sequence[Sequence[float]]) -> tuple[Array, Array]:
+    step, value = np.array(curve, float).T
+    return step, value
+
+
+def printed(rows: Sequence[Mapping[str, Any]]) -> None:
+    print(json.dumps(list(rows)))

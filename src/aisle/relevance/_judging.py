@@ -1,0 +1,77 @@
+"""How a language-model judge serves: as every relevance stage does, with its reasoning on demand, and saved without pickle.
+
+Legend: N pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aisle.core.env import Env
+from aisle.core.lists import Array
+from aisle.core.method import State
+from aisle.nn.backbones.backbone import Sampling
+from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Parsed
+from aisle.relevance._llm import Llm, LlmMethod
+from aisle.relevance._serving import ServingStage
+
+MAX_REASONING = 96
+"""Tokens that are written for one item at most."""
+
+
+class JudgeStage(ServingStage):
+    """See ``ServingStage`` for the columns.
+
+    explain_cue  what ends the prompt of the task that writes reasoning
+    report       figures of the fit, kept with the stage
+    """
+
+    def __init__(
+        self, method: LlmMethod, env: Env, llm: Llm, threshold: float, *, explain_cue: str = "",
+        report: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(method, env, llm, threshold)
+        self.llm, self.explain_cue, self.report = llm, explain_cue, dict(report or {})
+        llm.backbone.eval()
+
+    def reasoning(self, queries: Sequence[str], item: Array) -> list[str]:
+        """Written now, the likeliest token each time: as many steps as it has tokens."""
+        llm = self.llm
+        if llm.grammar.order == "label_only":
+            return [""] * len(item)
+        heads = llm.heads(queries)
+        tails = llm.tails(self.env.engine.items, item, cue=self.explain_cue)
+        prompts = [np.concatenate(pair) for pair in zip(heads, tails, strict=True)]
+        answers = llm.backbone.sample(prompts, 1, Sampling(max_new=MAX_REASONING, temperature=0.0))
+        return [in_words(llm.grammar.read(text), text) for text in llm.words.decode(answers.lists())]
+
+    def state(self) -> State:
+        own = self.llm.state()
+        values = {"threshold": self.threshold, "explain_cue": self.explain_cue, "report": self.report}
+        return State(own.tensors, {**own.values, **values})
+
+    @classmethod
+    def restored(cls, method: LlmMethod, state: State, env: Env, kind: type[Llm] = Llm) -> JudgeStage:
+        """``kind``: how the judge gives its grade; see ``Llm``."""
+        values = state.values
+        llm = kind.restored(method, state, env)
+        return cls(
+            method, env, llm, float(values["threshold"]), explain_cue=values["explain_cue"], report=values["report"]
+        )
+
+
+def in_words(parsed: Parsed, text: str) -> str:
+    """The reasoning for a person: verdicts, and the words of its steps where it wrote any; "" where it cannot be read."""
+    parts = []
+    if parsed.category is not None:
+        parts.append(f"kind of product: {CATEGORY[parsed.category]}")
+    if parsed.attribute is not None:
+        parts.append(f"what was asked of it: {ATTRIBUTE[parsed.attribute]}")
+    if "<query>" in text:
+        for step, name in (("query", "search"), ("item", "product")):
+            found = text.partition(f"<{step}>")[2].partition(f"</{step}>")[0].strip()
+            parts += [f"{name} {found}"] if found else []
+    return f": {'; '.join(parts)}" if parts else ""

@@ -1,0 +1,94 @@
+"""A fit of several stages that goes on after a kill: what a finished stage learned is kept until the fit is over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aisle.core import registry
+from aisle.core.atomic import write_file, write_json
+from aisle.core.env import Env
+from aisle.core.method import Method
+from aisle.core.shop import ShopView
+from aisle.nn.backbones.backbone import Backbone
+from aisle.training.batches import Batches
+from aisle.training.distributed import ALONE, Workers
+from aisle.training.loop import LossFunction, Trained, train
+from aisle.training.settings import TrainSettings
+
+Validate = Callable[[Any], Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """
+    name  of the method, in front of what progress shows
+    home  folder of this very fit; None keeps nothing
+    """
+
+    name: str
+    env: Env
+    home: Path | None = None
+    workers: Workers = ALONE
+
+    @classmethod
+    def of(cls, method: Method, shop: ShopView, env: Env, workers: Workers = ALONE) -> Stages:
+        """The stages of this method's fit on this shop: other settings, other judgments or another seed are another fit."""
+        name = registry.name_of(method)
+        if env.scratch is None:
+            return cls(name, env, None, workers)
+        judged = [shop.judgments(part) for part in ("train", "validation")]
+        seen = [[j.lists.item.tobytes(), j.lists["grade"].tobytes()] for j in judged]
+        words = hashlib.sha256(b"".join(b for pair in seen for b in pair) + "\n".join(judged[0].query).encode())
+        parts = [method.model_dump(mode="json"), env.seed, shop.generation, words.hexdigest()]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return cls(name, env, env.scratch / f"{name}-{digest}", workers)
+
+    def run(self, stage: str, module: Backbone, work: Callable[[Path | None], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What ``work`` returns (JSON values), having changed ``module``; from a run before, where the stage is over already.
+
+        ``work`` is given the folder in which it may keep checkpoints.
+        """
+        if self.home is None:
+            return work(None)
+        done, weights = self.home / f"{stage}.json", self.home / f"{stage}.safetensors"
+        is_over = done.exists()
+        self.workers.barrier()
+        if is_over:
+            from safetensors.torch import load_file
+
+            module.load_state_dict(load_file(weights, device=str(module.device)), strict=False)
+            found: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+            return found
+        result = dict(work(self.home / stage))
+        if self.workers.rank == 0:
+            from safetensors.torch import save_file
+
+            tensors = {n: t.detach().cpu().contiguous().clone() for n, t in module.learned().items()}
+            write_file(weights, lambda path: save_file(tensors, path))
+            write_json(done, result)
+            shutil.rmtree(self.home / stage, ignore_errors=True)
+        self.workers.barrier()
+        return result
+
+    def train(
+        self, stage: str, module: Backbone, batches: Batches, loss: LossFunction, settings: TrainSettings,
+        folder: Path | None, validate: Validate | None = None,
+    ) -> Trained:  # fmt: skip
+        """``training.loop.train`` in the name of a stage; with a folder it saves its place every fiftieth of the way."""
+        if folder is not None and not settings.save_every:
+            settings = settings.model_copy(update={"save_every": max(1, len(batches) * settings.epochs // 50)})
+        return train(
+            module, batches, loss, settings, validate=validate, folder=folder, workers=self.workers, seed=self.env.seed,
+            device=self.env.device, progress=self.env.progress, task=f"{self.name}: {stage}",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """The fit is over: its stages are forgotten."""
+        if self.home is not None and self.workers.rank == 0:
+            shutil.rmtree(self.home, ignore_errors=True)

@@ -1,0 +1,337 @@
+"""Cross-encoder: one BERT reads query and item together and gives the chances of each grade.  The baseline of every judge, and
+the student of their grades.
+
+    [CLS] query [SEP] item [SEP]  ->  vector of [CLS]  ->  chances of C grades
+
+``softmax``: P(grade = c) = softmax(W v + b);  ``ordinal``: P(grade >= c) = sigmoid(w v - t_c) with t rising (CORAL,
+arXiv:1901.07884), so that a near miss costs less than a far one.  With a teacher the target is its chances (Hinton et al.,
+arXiv:1503.02531, at temperature 1): the loss is then KL up to a constant.
+
+Legend: B texts, T tokens, D width, N pairs, C grades from worst to best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from aisle.core.env import Env
+from aisle.core.lists import Array, ItemLists
+from aisle.core.method import NOTHING, Given, Settings, State
+from aisle.core.requests import Requests
+from aisle.core.shop import Items, ShopView
+from aisle.nn.encoders import minilm_is_installed
+from aisle.nn.encoders.bert import Bert, bert_of, best_dtype
+from aisle.nn.encoders.checkpoint import Checkpoint, minilm_checkpoint, read_checkpoint
+from aisle.nn.encoders.pair_network import PairNetwork, bert_config
+from aisle.nn.encoders.pieces import Pieces
+from aisle.relevance._llm import threads
+from aisle.relevance._pairs import Pairs, class_weights, training_pairs
+from aisle.relevance._prompts import item_texts
+from aisle.relevance._scale import Scale
+from aisle.relevance._serving import Reader, ServedMethod, ServingStage
+from aisle.relevance._tiers import fit_threshold
+from aisle.training.batches import RowBatches
+from aisle.training.loop import train
+from aisle.training.settings import TrainSettings
+
+MAX_QUERY_TOKENS = 24
+
+
+class Scratch(Settings):
+    """Of a network without pre-trained weights: its size, the words it learns, and its own, higher rate."""
+
+    width: int = Field(128, ge=8)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    hidden: int = Field(384, ge=8)
+    vocabulary: int = Field(8000, ge=300)
+    lr: float = Field(5e-4, gt=0)
+
+
+class CrossEncoder(ServedMethod):
+    """
+    encoder       ``minilm``, the folder of a BERT-like model, or ``scratch``; ``auto``: minilm where its weights are installed
+    scratch       of a network from scratch
+    head          ``softmax`` or ``ordinal``
+    class_weight  power of the inverse frequency by which pairs of rare grades count more: 0 not at all, 1 evens grades out
+    teacher       a stage of this plan (such as ``relevance.lref``, put under ``offline``) or ``relevance.lref@VERSION``, whose
+                  chances are learned; "" for none
+    own           weight of the human grade beside the teacher's chances, on pairs that have one
+    unlabelled    candidates of each training query that only the teacher grades
+    max_tokens    of a pair
+    train_words   learn the word vectors too
+    batch, train  pairs a step, and the loop's settings
+    precision     of serving: ``auto`` is bf16 where the processor multiplies it
+    threads       processor threads of a fit; serving uses the process's own
+    """
+
+    encoder: str = "auto"
+    scratch: Scratch = Scratch()
+    head: Literal["softmax", "ordinal"] = "ordinal"
+    class_weight: float = Field(0.5, ge=0, le=1)
+    teacher: str = ""
+    own: float = Field(0.5, ge=0, le=1)
+    unlabelled: int = Field(0, ge=0)
+    max_tokens: int = Field(96, ge=8, le=512)
+    train_words: bool = False
+    batch: int = Field(32, ge=1)
+    train: TrainSettings = TrainSettings(
+        epochs=2, lr=1e-4, warmup=0.1, weight_decay=0.01, precision="auto", evaluate_every=200, patience=3
+    )
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    threads: int = Field(2, ge=1)
+
+    @property
+    def needs(self) -> Mapping[str, str]:
+        lists = {"lists": "candidates"} if self.teacher and self.unlabelled else {}
+        return {"teacher": self.teacher, **lists} if self.teacher else {}
+
+    def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
+        pairs, held = training_pairs(shop)
+        with threads(self.threads), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(env.seed)
+            reader = self._reader(pairs.scale, shop.items, pairs.queries)
+            lessons = self._lessons(pairs, env, given)
+            self._train(reader, lessons, held, shop.items, env)
+        reader.ready(_dtype(self.precision))
+        threshold = fit_threshold(reader.chances_of_pairs(held, shop.items), held.label) if len(held) else 0.5
+        return CrossEncoderStage(self, env, reader, threshold)
+
+    def restore(self, state: State, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
+        return CrossEncoderStage.restored(self, state, env)
+
+    @classmethod
+    def tiny(cls) -> Self:
+        scratch = Scratch(width=16, layers=1, heads=2, hidden=32, vocabulary=400)
+        quick = TrainSettings(epochs=1, lr=1e-3, max_steps=20)
+        return cls(
+            encoder="scratch", scratch=scratch, train=quick, precision="fp32", threads=1, top=1000, budget_ms=1e9
+        )
+
+    def checkpoint(self) -> Checkpoint | None:
+        """The pre-trained model that is fine-tuned; None for a network from scratch."""
+        if self.encoder == "scratch" or (self.encoder == "auto" and not minilm_is_installed()):
+            return None
+        return (
+            minilm_checkpoint()
+            if self.encoder in ("auto", "minilm")
+            else read_checkpoint(Path(self.encoder), self.encoder)
+        )
+
+    def _reader(self, scale: Scale, items: Items, queries: Sequence[str]) -> PairReader:
+        found = self.checkpoint()
+        if found is not None:
+            return PairReader(
+                PairNetwork(bert_of(found), len(scale), self.head), Pieces(found.tokenizer()), scale, self.max_tokens
+            )
+        texts = [*queries, *item_texts(items, np.arange(items.num_rows, dtype=np.int32))]
+        pieces = Pieces.learned(texts, self.scratch.vocabulary)
+        return PairReader(self._from_scratch(len(pieces), len(scale)), pieces, scale, self.max_tokens)
+
+    def _from_scratch(self, vocabulary: int, num_grades: int) -> PairNetwork:
+        size = self.scratch
+        config = {
+            "hidden_size": size.width, "vocab_size": vocabulary, "max_position_embeddings": self.max_tokens,
+            "type_vocab_size": 2, "layer_norm_eps": 1e-12, "num_attention_heads": size.heads,
+            "intermediate_size": size.hidden, "num_hidden_layers": size.layers,
+        }  # fmt: skip
+        bert = Bert(config)
+        for table in (bert.tokens, bert.places, bert.types):
+            nn.init.normal_(table.weight, std=0.02)
+        return PairNetwork(bert, num_grades, self.head)
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def _lessons(self, pairs: Pairs, env: Env, given: Given) -> Lessons:
+        """What is learned: human grades, a teacher's chances, or both."""
+        target_NC: Array = np.eye(len(pairs.scale), dtype=np.float32)[pairs.label]
+        weight_N = class_weights(pairs)[pairs.label] ** self.class_weight
+        if not self.teacher:
+            return Lessons(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
+        teacher = given.stage("teacher")
+        taught_NC = _in_order(teacher, pairs)
+        target_NC = self.own * target_NC + (1 - self.own) * taught_NC
+        lessons = Lessons(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
+        if not self.unlabelled or given.candidates is None:
+            return lessons
+        asked = sorted(set(pairs.texts))
+        lists = given.candidates(Requests.make(asked), 1)
+        lists = lists.take(lists.position < self.unlabelled)
+        more = teacher.chances(asked, lists)
+        texts = [asked[q] for q in lists.owner]
+        return lessons.plus(Lessons(texts, lists.item, more, np.ones(len(texts))))
+
+    def _train(self, reader: PairReader, lessons: Lessons, held: Pairs, items: Items, env: Env) -> None:
+        network = reader.network.to(env.device)
+        network.bert.tokens.requires_grad_(self.train_words or self.checkpoint() is None)
+        settings = (
+            self.train if self.checkpoint() is not None else self.train.model_copy(update={"lr": self.scratch.lr})
+        )
+        heads, tails = reader.heads(lessons.queries), reader.tails(items, lessons.row)
+        target = torch.from_numpy(lessons.target)
+        weight = torch.from_numpy(lessons.weight.astype(np.float32))
+
+        def batch(rows: Array) -> Lesson:
+            tokens = reader.batch([heads[n] for n in rows], [tails[n] for n in rows])
+            of = torch.from_numpy(rows)
+            return Lesson(*(t.to(env.device) for t in (*tokens, target[of], weight[of])))
+
+        def validate(module: nn.Module) -> Mapping[str, float]:
+            gold = np.eye(len(held.scale))[held.label]
+            chance = np.maximum(reader.chances_of_pairs(held, items), 1e-9)
+            return {"loss": float(-(gold * np.log(chance)).sum(1).mean())}
+
+        train(
+            network, RowBatches(len(lessons), min(self.batch, len(lessons)), batch, seed=env.seed), pair_loss, settings,
+            validate=validate if len(held) else None, seed=env.seed, device=env.device, progress=env.progress,
+            task="train relevance.cross_encoder",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """N pairs with their targets: row int32[N], target float32[N, C] (sums to 1), weight float64[N]."""
+
+    queries: Sequence[str]
+    row: Array
+    target: Array
+    weight: Array
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def plus(self, other: Lessons) -> Lessons:
+        both = (np.concatenate(pair) for pair in zip(self._arrays(), other._arrays(), strict=True))
+        return Lessons([*self.queries, *other.queries], *both)
+
+    def _arrays(self) -> tuple[Array, Array, Array]:
+        return self.row, self.target, self.weight
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A batch: token, type int64[B, T]; is_token bool[B, T]; target float32[B, C]; weight float32[B]."""
+
+    token: Tensor
+    type: Tensor
+    is_token: Tensor
+    target: Tensor
+    weight: Tensor
+
+
+def pair_loss(module: nn.Module, batch: Lesson) -> Mapping[str, Tensor]:
+    """{"grade": weighted mean over pairs of - sum_c target_c log P(c)}"""
+    logp_BC = module(batch.token, batch.type, batch.is_token)
+    loss_B = -(batch.target * logp_BC).sum(1)
+    return {"grade": (loss_B * batch.weight).sum() / batch.weight.sum().clamp(min=1e-9)}
+
+
+class PairReader(Reader):
+    """A network with its vocabulary."""
+
+    def __init__(self, network: PairNetwork, pieces: Pieces, scale: Scale, max_tokens: int) -> None:
+        self.network, self.pieces, self.max_tokens, self._scale = network, pieces, max_tokens, scale
+
+    @property
+    def scale(self) -> Scale:
+        return self._scale
+
+    def heads(self, queries: Sequence[str]) -> list[Array]:
+        """[CLS] query [SEP]"""
+        pieces = self.pieces
+        return [
+            np.concatenate([[pieces.cls_id], tokens[:MAX_QUERY_TOKENS], [pieces.sep_id]])
+            for tokens in pieces.encode(queries)
+        ]
+
+    def tails(self, items: Items, rows: Array) -> list[Array]:
+        """item [SEP]"""
+        room = self.max_tokens - 3
+        return [
+            np.concatenate([tokens[:room], [self.pieces.sep_id]])
+            for tokens in self.pieces.encode(item_texts(items, rows))
+        ]
+
+    def batch(self, heads: Sequence[Array], tails: Sequence[Array]) -> tuple[Tensor, Tensor, Tensor]:
+        """(token, type, is_token), [B, T] each; a pair that is too long loses the end of its item."""
+        room = [self.max_tokens - len(h) for h in heads]
+        kept = [t if len(t) <= r else np.concatenate([t[: r - 1], t[-1:]]) for t, r in zip(tails, room, strict=True)]
+        length = np.array([[len(h), len(t)] for h, t in zip(heads, kept, strict=True)])
+        place_T = np.arange(int(length.sum(1).max()))
+        is_token = place_T < length.sum(1)[:, None]
+        token = np.full(is_token.shape, self.pieces.pad_id, np.int64)
+        token[is_token] = np.concatenate([part for pair in zip(heads, kept, strict=True) for part in pair])
+        kind = (is_token & (place_T >= length[:, :1])).astype(np.int64)
+        return torch.from_numpy(token), torch.from_numpy(kind), torch.from_numpy(is_token)
+
+    def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
+        device = self.network.out.weight.device
+        with torch.inference_mode():
+            logp_NC = self.network(*(t.to(device) for t in self.batch(heads, tails)))
+        chance_NC: Array = logp_NC.exp().float().cpu().numpy()
+        return chance_NC
+
+    def ready(self, dtype: torch.dtype) -> None:
+        """For serving: matrix products in this precision."""
+        self.network.eval().requires_grad_(False)
+        for part in self.network.bert.modules():
+            if isinstance(part, nn.Linear):
+                part.to(dtype)
+
+
+class CrossEncoderStage(ServingStage):
+    """See ``ServingStage``."""
+
+    def __init__(self, method: CrossEncoder, env: Env, reader: PairReader, threshold: float) -> None:
+        super().__init__(method, env, reader, threshold)
+        self.settings, self.pairs = method, reader
+
+    def state(self) -> State:
+        """The weights in float32 as far as they are known so (products that serve in bf16 are kept as they serve)."""
+        tensors = {name: t.float().cpu().numpy() for name, t in self.pairs.network.state_dict().items()}
+        scale = self.reader.scale
+        values: dict[str, Any] = {
+            "scale": [list(scale.grades), list(scale.names), list(scale.meanings)],
+            "threshold": self.threshold,
+            "pieces": self.pairs.pieces.to_json(),
+            "config": bert_config(self.pairs.network.bert),
+        }
+        return State(tensors, values)
+
+    @classmethod
+    def restored(cls, method: CrossEncoder, state: State, env: Env) -> CrossEncoderStage:
+        values = state.values
+        scale = Scale(*map(tuple, values["scale"]))
+        network = PairNetwork(Bert(values["config"]), len(scale), method.head)
+        network.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in state.tensors.items()})
+        reader = PairReader(network.to(env.device), Pieces.from_json(values["pieces"]), scale, method.max_tokens)
+        reader.ready(_dtype(method.precision))
+        return cls(method, env, reader, float(values["threshold"]))
+
+
+def _in_order(teacher: Any, pairs: Pairs) -> Array:
+    """float32[N, C]: a teacher's chances of the pairs in their order."""
+    out = np.zeros((len(pairs), len(pairs.scale)), np.float32)
+    groups = pairs.by_query()
+    counts = [len(places) for _, places in groups]
+    flat = np.concatenate([places for _, places in groups])
+    lists = ItemLists(pairs.row[flat], np.concatenate([[0], np.cumsum(counts)]))
+    out[flat] = teacher.chances([query for query, _ in groups], lists)
+    return out
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if precision == "auto":
+        return best_dtype()
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+METHOD = CrossEncoder

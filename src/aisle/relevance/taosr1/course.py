@@ -1,0 +1,229 @@
+"""One fit of TaoSR1: the judge and its stages, each on the module that the one before left.
+
+Legend: N pairs, C grades.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aisle.core.env import Env
+from aisle.core.lists import Array
+from aisle.core.shop import Items, ShopView
+from aisle.nn.backbones.backbone import Backbone, Sampling
+from aisle.relevance._grammar import Parsed, RuleTable
+from aisle.relevance._judging import JudgeStage
+from aisle.relevance._llm import Llm
+from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
+from aisle.relevance._stages import Stages, Validate
+from aisle.relevance._tiers import fit_threshold
+from aisle.relevance.taosr1.measured import measured, said_of_pairs
+from aisle.relevance.taosr1.reading import LONGEST, judge_of
+from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps
+from aisle.relevance.taosr1.samples import Samples, correction_pairs, pass_at, sampled
+from aisle.relevance.taosr1.tuned import examples_of, rationales_of, written_answers
+from aisle.training.distributed import Workers
+from aisle.training.loop import Trained
+from aisle.training.policy import GroupLoss, RolloutBatches, lesson_loss
+from aisle.training.preference import PreferenceLoss, preference_batches
+from aisle.training.settings import TrainSettings
+from aisle.training.supervised import Examples, example_batches, supervised_loss
+
+if TYPE_CHECKING:
+    from aisle.relevance.taosr1 import TaoSr1
+
+ROW_TOKENS = 0
+"""Of packed rows, where a small model is quickest on a processor."""
+
+LEAST_SHARE = 4
+"""A balanced pool asks of each grade at least an even share's fourth part, though a rare one may have fewer."""
+
+WATCHED = 1500
+"""Validation pairs, in whole queries, that are judged while a stage trains; its figures at the end are of all of them."""
+
+
+class Course:
+    """
+    llm       the judge in the making
+    tuning, pool, held  pairs of fine-tuning, of the two later stages, and of validation, apart by query
+    """
+
+    def __init__(
+        self, method: TaoSr1, items: Items, stages: Stages, llm: Llm, pairs: tuple[Pairs, Pairs, Pairs]
+    ) -> None:
+        self.method, self.items, self.stages, self.llm = method, items, stages, llm
+        self.tuning, self.pool, self.held = pairs
+        self.watched = first_queries(self.held, WATCHED)
+        self.writer = method.rationales.writer(items, self.tuning.scale, stages.env)
+        self.report: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, method: TaoSr1, shop: ShopView, env: Env, group: Workers) -> Course:
+        pairs, held = training_pairs(shop)
+        tuning, pool = split_by_query(pairs, method.pool_share, env.seed)
+        llm = judge_of(method.order).made(method, pairs.scale, shop.items, pairs.queries, env)
+        return cls(method, shop.items, Stages.of(method, shop, env, group), llm, (tuning, pool, held))
+
+    def taken(self) -> JudgeStage:
+        method, pool = self.method, self.pool
+        self._stage("tuned", self.tune)
+        if method.order != "label_only" and len(pool) and method.correction.samples:
+            self._stage("corrected", self.correct)
+        if len(pool) and method.reinforcement.steps:
+            self._stage("reinforced", self.reinforce)
+        threshold = self._threshold()
+        self.stages.close()
+        return JudgeStage(method, self.stages.env, self.llm, threshold, report=self.report)
+
+    def _stage(self, name: str, work: Callable[[Path | None], Mapping[str, Any]]) -> None:
+        self.report[name] = self.stages.run(name, self.llm.backbone, work)
+        self.stages.env.log(f"{name}: {self.report[name]}")
+
+    # -- the stages ----------------------------------------------------------------------------------------------------
+
+    def tune(self, folder: Path | None) -> Mapping[str, Any]:
+        """Fine-tuning; returns figures of the validation pairs."""
+        method, pairs = self.method, self.tuning
+        rationales = [None] * len(pairs) if method.order == "label_only" else rationales_of(self.writer, pairs)
+        weight_C = class_weights(pairs) if method.class_weighted else None
+        examples = examples_of(
+            self.llm, pairs, self.items, rationales, label_weight=method.label_weight, weight_C=weight_C
+        )
+        trained = self.learn("tuned", examples, method.train, folder)
+        told = sum(r is not None for r in rationales)
+        return {"pairs": len(pairs), "with_rationale": told, "curve": curve(trained), **self.figures()}
+
+    def learn(self, stage: str, examples: Examples, settings: TrainSettings, folder: Path | None) -> Trained:
+        """Supervised training on these examples."""
+        env, group = self.stages.env, self.stages.workers
+        batches = example_batches(
+            examples, self.method.batch, row_tokens=ROW_TOKENS if self.method.is_tiny else 0, seed=env.seed,
+            device=env.device, rank=group.rank, of=group.size,
+        )  # fmt: skip
+        return self.stages.train(stage, self.llm.backbone, batches, supervised_loss, settings, folder, self._validate)
+
+    def correct(self, folder: Path | None) -> Mapping[str, Any]:
+        """DPO on own mistakes; returns pass@N of the model before, the pairs by kind, and figures.
+
+        Of several processes each answers its own share of the pool and learns from its own pairs, as many as the others.
+        """
+        how, llm, env, group = self.method.correction, self.llm, self.stages.env, self.stages.workers
+        pool = self.pool.take(np.arange(group.rank, len(self.pool), group.size))
+        samples = self.answers(pool, how.samples, how.temperature)
+        num_right = samples.right.sum(1)
+        passed = {f"pass@{n}": float(pass_at(num_right, how.samples, n).mean()) for n in range(1, how.samples + 1)}
+        pairs = correction_pairs(samples, self._oracle(pool, np.flatnonzero(num_right == 0)), how.most)
+        kinds = {"self_correction": int((~pairs.is_oracle).sum()), "oracle": int(pairs.is_oracle.sum())}
+        report = {**group.mean(passed), **{name: sum(group.gather(count)) for name, count in kinds.items()}}
+        common = min(group.gather(len(pairs)))
+        if not common:
+            return {**report, **self.figures()}
+        batches = preference_batches(
+            pairs.preferences.take(np.arange(common)), min(max(how.batch // group.size, 1), common),
+            reference=frozen(llm.backbone), seed=env.seed, device=env.device,
+        )  # fmt: skip
+        loss = PreferenceLoss(beta=how.beta, nll=how.nll)
+        trained = self.stages.train("corrected", llm.backbone, batches, loss, how.train, folder, self._validate)
+        return {**report, "curve": curve(trained), **self.figures()}
+
+    def reinforce(self, folder: Path | None) -> Mapping[str, Any]:
+        """GRPO on the pool; returns its size by grade and figures."""
+        how, llm, env = self.method.reinforcement, self.llm, self.stages.env
+        prompts = llm.prompts_of(self.pool, self.items)
+        order = np.random.default_rng((env.seed, 0x6790)).permutation(len(self.pool))
+        if how.balanced:
+            counts = self.pool.counts()
+            # A grade that hardly occurs must not shrink the pool to a handful of prompts.
+            per_grade = max(int(counts[counts > 0].min()), len(self.pool) // (LEAST_SHARE * len(counts)))
+            order = balanced(self.pool, per_grade, env.seed)
+        watch = LabelGradient(how.watch_every) if llm.grammar.order == "label_first" and how.watch_every else None
+        loss = GroupLoss(
+            low=how.low, high=how.high, kl=how.kl, temperature=how.temperature, watch=watch,
+            reference=frozen(llm.backbone) if how.kl else None,
+        )  # fmt: skip
+        sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=how.temperature, top_k=how.top_k)
+        functions = grpo_steps(
+            prompts, self.pool.label, self._read, RuleTable(len(llm.scale)), loss, group=how.group, sampling=sampling,
+            most_right=how.most_right, kind=how.reward, clamp=how.clamp,
+        )  # fmt: skip
+        batches = RolloutBatches(
+            llm.backbone, order, functions, prompts=how.prompts, steps=how.steps, tries=how.tries, seed=env.seed,
+            workers=self.stages.workers,
+        )  # fmt: skip
+        trained = self.stages.train(
+            "reinforced", llm.backbone, batches, lesson_loss(functions), how.train, folder, self._validate
+        )
+        mix = self.pool.take(order).counts().tolist()
+        return {"pool": mix, "curve": curve(trained), **self.figures()}
+
+    # -- what the stages share -----------------------------------------------------------------------------------------
+
+    def answers(self, pairs: Pairs, n: int, temperature: float, seed: int | None = None) -> Samples:
+        """n answers to each pair, as the judge is now."""
+        env, llm = self.stages.env, self.llm
+
+        def is_right(places: Array, answers: Sequence[Sequence[Array]]) -> Array:
+            said = self._read([answer for of in answers for answer in of])
+            label = np.array([-1 if p.label is None else p.label for p in said]).reshape(len(places), -1)
+            right: Array = label == pairs.label[places][:, None]
+            return right
+
+        return sampled(
+            llm.backbone, llm.prompts_of(pairs, self.items), n,
+            Sampling(max_new=LONGEST[llm.grammar.form], temperature=temperature), is_right,
+            seed=env.seed if seed is None else seed, progress=env.progress, task=f"{self.stages.name}: pass@{n}",
+        )  # fmt: skip
+
+    def _oracle(self, pairs: Pairs, places: Array) -> list[Array | None]:
+        """What the writer answers for the pairs at these places; None for all others."""
+        oracle: list[Array | None] = [None] * len(pairs)
+        missed = pairs.take(places)
+        answers = written_answers(self.llm, missed, rationales_of(self.writer, missed))
+        for place, answer in zip(places, answers, strict=True):
+            oracle[place] = answer
+        return oracle
+
+    def _read(self, answers: Sequence[Array]) -> list[Parsed]:
+        return [self.llm.grammar.read(text) for text in self.llm.words.decode(answers)]
+
+    def _threshold(self) -> float:
+        """CumPT's threshold from the validation pairs; the median where there are none."""
+        if not len(self.held):
+            return 0.5
+        return fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
+
+    def figures(self) -> dict[str, Any]:
+        """Of the validation pairs, at the threshold that suits them best; nothing where there are none."""
+        return self._figures_of(self.held) if len(self.held) else {}
+
+    @property
+    def _validate(self) -> Validate | None:
+        """What the training loop watches; None without validation pairs."""
+        if not len(self.held):
+            return None
+        watched = ("macro_f1", "argmax_macro_f1", "hallucination")
+        return lambda module: {name: value for name, value in self._figures_of(self.watched).items() if name in watched}
+
+    def _figures_of(self, pairs: Pairs) -> dict[str, Any]:
+        self.llm.backbone.eval()
+        chance_NC = self.llm.chances_of_pairs(pairs, self.items)
+        said = [] if self.llm.grammar.order == "label_only" else said_of_pairs(self.llm, pairs, self.items)
+        threshold = fit_threshold(chance_NC, pairs.label)
+        return {"threshold": threshold, **measured(chance_NC, pairs.label, threshold, said).as_dict()}
+
+
+def curve(trained: Trained) -> list[list[float]]:
+    """[step, macro-F1 of the watched pairs] of every validation."""
+    return [[step, figures["macro_f1"]] for step, figures in trained.validations]
+
+
+def frozen(module: Backbone) -> Backbone:
+    """A copy of the module as it is now, to measure from."""
+    copy = deepcopy(module).eval()
+    copy.requires_grad_(False)
+    return copy
