@@ -197,7 +197,7 @@ def test_a_plan_with_it_is_fitted_stored_and_served(tmp_path):
     folder = tmp_path / "shop"
     simulate(folder, items=200, days=2, visits_per_day=100, num_queries=20, budget=100)
     shop = Shop.open(folder)
-    env = open_env(shop)
+    env = replace(open_env(shop), counters=shop.view())
     ranking = Dnn(**{**QUICK, "negatives": 4, "tasks": ("click", "order")})
     plan = Plan(retrieval={"bm25": Bm25()}, ranking=ranking)
     fitted = funnels.fit(plan, shop.view(), env)
