@@ -177,7 +177,14 @@ class Sweep:
 
     @cached_property
     def said(self) -> tuple[dict[str, Array], Array]:
-        """What the helpers say of each training pair, and which pairs confident learning believes."""
+        """What the helpers say of each training pair, and which pairs confident learning believes; kept in the folder."""
+        path = self.out / f"said-{self.world}-{self.seed}.npz"
+        if not path.exists():
+            np.savez(path, **self._asked())
+        found = np.load(path)
+        return {name: found[name] for name in ("im", "ci", "ms")}, found["confident"]
+
+    def _asked(self) -> dict[str, Array]:
         course = self.course(self.method())
         start = {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
 
@@ -189,7 +196,7 @@ class Sweep:
         teacher = Teacher(course.tagger, self.train.scale)
         helpers = select(self.train, Selection(), learn, teacher, self.data.traffic, self.seed)
         confident = select(self.train, Selection(by="confident"), learn, teacher, self.data.traffic, self.seed)
-        return helpers.said, confident.keep
+        return {**helpers.said, "confident": confident.keep}
 
     def keep(self, name: str) -> Array:
         """bool[N]: the pairs of a selection."""
