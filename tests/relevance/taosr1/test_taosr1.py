@@ -194,7 +194,7 @@ t.fit_together({folder!r})
 def fit_together(folder: str) -> None:
     """The whole course among the processes that were started; prints the weights and what DPO learned from."""
     view = two_tastes()
-    stage = TaoSr1.tiny().fit(view, replace(memory_env(view.items), scratch=Path(folder)))
+    stage = TaoSr1.tiny().fit(view, Env(engine=None, scratch=Path(folder)))
     weights = sum(float(t.double().abs().sum()) for t in stage.llm.backbone.state_dict().values())
     report = stage.report["corrected"]
     print(json.dumps([weights, report["self_correction"] + report["oracle"]]))
