@@ -132,7 +132,7 @@ class Sweep:
             course = self.course(self.method())
             if group == "started":
                 course.llm.backbone.load_state_dict(self.started)
-            course._train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
+            course.train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
                           self.settings(self.later if group == "started" else self.first), None)  # fmt: skip
             return {**self.figures(course.llm), **self.told(keep)}
         if group == "explain":
@@ -141,7 +141,7 @@ class Sweep:
         course.llm.backbone.load_state_dict(self.started)
         if name == "off":
             return self.figures(course.llm)
-        report = course._debias(None)
+        report = course.debias(None)
         return {
             **self.figures(course.llm),
             "over": report["over"],
@@ -172,7 +172,7 @@ class Sweep:
     def started(self) -> dict[str, Any]:
         """The judge after the labels of all pairs."""
         course = self.course(self.method())
-        course._train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
+        course.train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
         return {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
 
     @cached_property
@@ -190,7 +190,7 @@ class Sweep:
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
             course.llm.backbone.load_state_dict(start)
-            course._train(f"helper {task}", [course.tasks.plain(lesson)], self.settings(self.first), None)
+            course.train(f"helper {task}", [course.tasks.plain(lesson)], self.settings(self.first), None)
             return plain_chances(course.llm, judged, self.data.items)
 
         teacher = Teacher(course.tagger, self.train.scale)
@@ -233,11 +233,11 @@ class Sweep:
             lessons = [*lessons, *reasoned]
         course.llm.backbone.load_state_dict(self.started)
         if how.together or not how.tasks:
-            course._train("explained", lessons, steps, None)
+            course.train("explained", lessons, steps, None)
         else:
             each = self.settings(2 * self.later // len(how.tasks))
             for lesson in lessons[1:]:
-                course._train("explained", [lessons[0], lesson], each, None)
+                course.train("explained", [lessons[0], lesson], each, None)
         return self.figures(course.llm)
 
     def cross_encoder(self) -> dict[str, Any]:
