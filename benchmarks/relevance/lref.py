@@ -132,7 +132,7 @@ class Sweep:
             course = self.course(self.method())
             if group == "started":
                 course.llm.backbone.load_state_dict(self.started)
-            course._train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
+            course.train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
                           self.settings(self.later if group == "started" else self.first), None)  # fmt: skip
             return {**self.figures(course.llm), **self.told(keep)}
         if group == "explain":
@@ -141,7 +141,7 @@ class Sweep:
         course.llm.backbone.load_state_dict(self.started)
         if name == "off":
             return self.figures(course.llm)
-        report = course._debias(None)
+        report = course.debias(None)
         return {
             **self.figures(course.llm),
             "over": report["over"],
@@ -172,24 +172,31 @@ class Sweep:
     def started(self) -> dict[str, Any]:
         """The judge after the labels of all pairs."""
         course = self.course(self.method())
-        course._train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
+        course.train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
         return {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
 
     @cached_property
     def said(self) -> tuple[dict[str, Array], Array]:
-        """What the helpers say of each training pair, and which pairs confident learning believes."""
+        """What the helpers say of each training pair, and which pairs confident learning believes; kept in the folder."""
+        path = self.out / f"said-{self.world}-{self.seed}.npz"
+        if not path.exists():
+            np.savez(path, **self._asked())
+        found = np.load(path)
+        return {name: found[name] for name in ("im", "ci", "ms")}, found["confident"]
+
+    def _asked(self) -> dict[str, Array]:
         course = self.course(self.method())
         start = {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
             course.llm.backbone.load_state_dict(start)
-            course._train(f"helper {task}", [course.tasks.plain(lesson)], self.settings(self.first), None)
+            course.train(f"helper {task}", [course.tasks.plain(lesson)], self.settings(self.first), None)
             return plain_chances(course.llm, judged, self.data.items)
 
         teacher = Teacher(course.tagger, self.train.scale)
         helpers = select(self.train, Selection(), learn, teacher, self.data.traffic, self.seed)
         confident = select(self.train, Selection(by="confident"), learn, teacher, self.data.traffic, self.seed)
-        return helpers.said, confident.keep
+        return {**helpers.said, "confident": confident.keep}
 
     def keep(self, name: str) -> Array:
         """bool[N]: the pairs of a selection."""
@@ -226,11 +233,11 @@ class Sweep:
             lessons = [*lessons, *reasoned]
         course.llm.backbone.load_state_dict(self.started)
         if how.together or not how.tasks:
-            course._train("explained", lessons, steps, None)
+            course.train("explained", lessons, steps, None)
         else:
             each = self.settings(2 * self.later // len(how.tasks))
             for lesson in lessons[1:]:
-                course._train("explained", [lessons[0], lesson], each, None)
+                course.train("explained", [lessons[0], lesson], each, None)
         return self.figures(course.llm)
 
     def cross_encoder(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
+    cross       the baseline ``relevance.cross_encoder`` on the same pairs: its encoder, pairs, 0
     best-of-g   sft, then three rounds of: eight answers to a prompt, learn the right ones
 
 All arms of a seed share test, validation and training queries; every arm's threshold is fitted on the validation pairs.  What is
@@ -49,6 +50,7 @@ from aisle.nn.backbones.tiny import TinyShape
 from aisle.relevance._grammar import RuleTable
 from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, balanced
+from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import cumulative_grade, fit_threshold
 from aisle.relevance._writers import Rationales
@@ -100,9 +102,10 @@ def arms() -> list[str]:
         later += [f"sft/{base}", f"dpo/{base}", rl[0], *plain, f"best-of-g/{base}", *rl[1:3], f"weighted/{base}"]
         later += [f"dpo+grpo/{base}/balanced/outcome", rl[3]]
     long = [arm.replace("sft/", "long/", 1) for arm in first]
+    cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *later[NUM_FIRST:], *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +151,8 @@ class Bench:
         from safetensors.torch import load_file, save_file
 
         kind, order, size, noise, *_ = arm.split("/")
+        if kind == "cross":
+            return self._cross(arm, order, int(size))
         course = self.course(arm)
         before = {"sft": None, "long": None, "weighted": None, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
         start = before.get(kind, f"sft/{order}/{size}/{noise}")
@@ -205,13 +210,13 @@ class Bench:
         )
         return hallucination_rate(said, RuleTable(len(llm.scale)))
 
-    def _test(self, course: Course) -> dict[str, Any]:
+    def _test(self, reader: Reader) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
-        data, llm = self.data, course.llm
-        llm.backbone.eval()
-        threshold = fit_threshold(llm.chances_of_pairs(data.validation, data.items), data.validation.label)
-        chance_NC = llm.chances_of_pairs(data.test, data.items)
-        said = [] if llm.grammar.order == "label_only" else said_of_pairs(llm, data.test, data.items)
+        data = self.data
+        threshold = fit_threshold(reader.chances_of_pairs(data.validation, data.items), data.validation.label)
+        chance_NC = reader.chances_of_pairs(data.test, data.items)
+        reasons = isinstance(reader, Llm) and reader.grammar.order != "label_only"
+        said = said_of_pairs(reader, data.test, data.items) if reasons else []
         against = {"true": data.true, "written": data.test.label}
         found = {name: measured(chance_NC, gold, threshold, said).as_dict() for name, gold in against.items()}
         by_kind = {
@@ -332,7 +337,7 @@ def main() -> None:
         compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
         drawn = [
             {"metric": "hallucination:drawn", "plan": arm, "value": benches[seed].contradictions(arm), "seed": seed}
-            for arm, seeds in runs.items() for seed in sorted(seeds)[:1]
+            for arm, seeds in runs.items() for seed in sorted(seeds)[:1] if not arm.startswith("cross/")
         ]  # fmt: skip
         printed([*figures(rows(args.out)), *drawn, *compared])
 

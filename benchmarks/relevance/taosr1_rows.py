@@ -31,7 +31,11 @@ PAIRS = (
     ("label first against label only", "sft/label_first/{n}", "sft/label_only/12000/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/label_only/12000/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/reason_first/{n}"),
+    ("against a cross-encoder from scratch", "sft/label_first/{n}", "cross/scratch/12000/0"),
+    ("against MiniLM fine-tuned", "sft/label_first/{n}", "cross/minilm/12000/0"),
     ("class weights", "weighted/{b}", "sft/{b}"),
+    ("fine-tuning on the pool's labels", "more-sft/{b}/natural", "sft/{b}"),
+    ("rejection fine-tuning", "best-of-g/{b}", "sft/{b}"),
     ("DPO", "dpo/{b}", "sft/{b}"),
     ("GRPO", "grpo/{b}/balanced/outcome", "sft/{b}"),
     ("DPO and GRPO", "dpo+grpo/{b}/balanced/outcome", "sft/{b}"),
@@ -69,8 +73,8 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[str]) -> list[dict[str, Any]]:
-    """``difference:macro_f1`` and ``difference:f1_3`` (the grade of a fifteenth of the pairs) with 95 % intervals, for every
-    pair of arms that share a seed."""
+    """``macro_f1 against BASELINE`` and ``f1_3 against BASELINE`` (of the rarest grade) with 95 % intervals, for every pair of
+    arms that share a seed."""
     out = []
     for words, arm, baseline in PAIRS:
         for base in bases:
@@ -84,7 +88,7 @@ def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[
                 spread_B = _over_seeds([d[metric][1] for d in drawn])
                 low, high = (float(q) for q in np.quantile(spread_B, [0.025, 0.975]))
                 out.append({
-                    "metric": f"difference:{metric}", "plan": names[0], "baseline": names[1], "value": value, "low": low,
+                    "metric": f"{metric} against {names[1]}", "plan": names[0], "baseline": names[1], "value": value, "low": low,
                     "high": high, "seeds": len(seeds), "says": words,
                 })  # fmt: skip
     return out
@@ -140,7 +144,8 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str, seed: in
     ):
         drawn = {words: _line(curves[arm]) for words, arm in of.items() if curves.get(arm)}
         if drawn:
-            (folder / name).write_text(lines(title, drawn, Axis("steps"), Axis("macro-F1")), encoding="utf-8")
+            axes = Axis("steps"), Axis("macro-F1", from_zero=False)
+            (folder / name).write_text(lines(title, drawn, *axes, names_below=True), encoding="utf-8")
 
 
 def _line(curve: Sequence[Sequence[float]]) -> tuple[Array, Array]:

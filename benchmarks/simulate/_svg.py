@@ -16,8 +16,11 @@ COLOURS = ("#1b6ca8", "#d1495b", "#4f9a5b", "#c98b2b", "#6b4fa0", "#555555")
 
 @dataclass(frozen=True)
 class Axis:
+    """``from_zero``: a plain axis begins at 0; otherwise a little below its values."""
+
     label: str
     log: bool = False
+    from_zero: bool = True
 
     def place(self, values: Array, low: float, high: float) -> Array:
         """0 at ``low``, 1 at ``high``."""
@@ -31,13 +34,13 @@ class Axis:
             return [10.0**n for n in range(int(np.ceil(np.log10(low))), int(np.floor(np.log10(high))) + 1)]
         step = 10.0 ** np.floor(np.log10(max(high - low, 1e-12)))
         step = next(s for s in (step / 5, step / 2, step, 2 * step) if (high - low) / s <= 6)
-        return [float(t) for t in np.arange(np.ceil(low / step) * step, high + step / 2, step)]
+        return [float(t) for t in np.arange(np.ceil(low / step) * step, high + step / 2, step) if t <= high]
 
 
-def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis) -> str:
-    """A plot of name -> (x, y)."""
+def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis, *, names_below: bool = False) -> str:
+    """A plot of name -> (x, y), with the names in its upper or lower right corner."""
     every_x, every_y = (np.concatenate([np.asarray(v[n], float) for v in of.values()]) for n in (0, 1))
-    (x_low, x_high), (y_low, y_high) = (_ends(v, a.log) for v, a in ((every_x, x), (every_y, y)))
+    (x_low, x_high), (y_low, y_high) = (_ends(v, a) for v, a in ((every_x, x), (every_y, y)))
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
@@ -59,7 +62,7 @@ def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis) -
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
         colour = COLOURS[n % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
-        label_y = TOP + 14 + 15 * n
+        label_y = TOP + inner_h - 8 - 15 * (len(of) - 1 - n) if names_below else TOP + 14 + 15 * n
         parts.append(
             f'<text x="{WIDTH - RIGHT - 6}" y="{label_y}" text-anchor="end" fill="{colour}">{escape(name)}</text>'
         )
@@ -73,7 +76,9 @@ def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis) -
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _ends(values: Array, log: bool) -> tuple[float, float]:
-    values = values[values > 0] if log else values
+def _ends(values: Array, axis: Axis) -> tuple[float, float]:
+    values = values[values > 0] if axis.log else values
     low, high = float(values.min()), float(values.max())
-    return (low, high) if log else (min(low, 0.0), high * 1.03)
+    if axis.log:
+        return low, high
+    return (min(low, 0.0), high * 1.03) if axis.from_zero else (low - 0.1 * (high - low), high + 0.05 * (high - low))

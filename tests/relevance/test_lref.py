@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +17,8 @@ from aisle.relevance._grammar import RuleTable
 from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, training_pairs
 from aisle.relevance._rules import RuleStore
-from aisle.relevance._scale import scale_of
 from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Reading, Teacher
+from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
 from aisle.relevance.lref import Explaining, Lref, plain_chances, reader_of
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences
@@ -41,65 +41,11 @@ from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
 from aisle.training.supervised import example_batches, supervised_loss
 
-ETA = 0.1
-SCALE = scale_of([1, 2, 3, 4])
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "relevance"))
 
+from selection import ETA, Noisy, Silent, noisy
 
 # -- selection ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Noisy:
-    """Pairs of a world whose noise is known: head queries follow one rule, tail queries another that is seldom seen.
-
-    feature float[N, D] by pair; true, label int64[N]; is_tail bool[N]
-    """
-
-    pairs: Pairs
-    feature: Array
-    true: Array
-    is_tail: Array
-    traffic: Array
-
-    def learn(self, task: str, lesson: Pairs, judged: Pairs) -> Array:
-        """Softmax regression: a real learner that is quick."""
-        weight = np.zeros((self.feature.shape[1], 4))
-        x, y = self.feature[lesson.row], np.eye(4)[lesson.label]
-        for _ in range(150):
-            chance = _softmax(x @ weight)
-            weight += 2.0 * x.T @ (y - chance) / len(x)
-        return _softmax(self.feature[judged.row] @ weight).astype(np.float32)
-
-
-def _softmax(x: Array) -> Array:
-    e = np.exp(x - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
-
-
-def noisy(seed: int = 0, queries: int = 210) -> Noisy:
-    """Two thirds of the queries are head, with 26 pairs each; the tail has 8 a query."""
-    random = np.random.default_rng(seed)
-    is_head = np.arange(queries) < 2 * queries // 3
-    query = np.repeat(np.arange(queries), np.where(is_head, 26, 8))
-    n = len(query)
-    true, is_tail = random.integers(0, 4, n), ~is_head[query]
-    # One group of features tells the grade of head queries, another that of tail queries.
-    hint = np.eye(4)[true] * 2 + random.normal(0, 0.7, (n, 4))
-    feature = np.concatenate([hint * ~is_tail[:, None], hint * is_tail[:, None], np.ones((n, 1))], 1)
-    flipped = random.random(n) < ETA
-    label = np.where(flipped, np.where(true < 3, true + 1, true - 1), true)
-    pairs = Pairs(SCALE, [f"query {q}" for q in range(queries)], query, np.arange(n, dtype=np.int32), label)
-    return Noisy(pairs, feature, true, is_tail, np.where(is_head, 26.0, 8.0))
-
-
-class Silent(Teacher):
-    """Sees nothing, so that the label mistaken for another is the neighbouring one."""
-
-    def __init__(self) -> None:
-        self.scale, self.table = SCALE, RuleTable(4)
-
-    def read(self, query: str, rows) -> list[Reading]:
-        return [Reading(None, None) for _ in rows]
 
 
 class TestSelection:

@@ -63,6 +63,7 @@ CANDIDATES = (
     Column("found_<retriever>", "bool", "", "the retriever proposed this item itself"),
     Column("rank_<retriever>", "int32", "places, from 0", "place in the retriever's own list; -1 where not found"),
     Column("relevance", "float32", "0 to 1", "calibrated relevance of item to query"),
+    Column("tier", "int8", "", "what a judge makes of it: 2 good, 1 middle, 0 bad, -1 not judged"),
     Column("ctr", "float32", "probability", "of a click, given that the item is seen"),
     Column("<task>_rate", "float32", "probability", "of a cart, order, return or removal, given that the item is seen"),
     Column("propensity", "float32", "probability", "of the item at its position; 1 in a deterministic plan"),

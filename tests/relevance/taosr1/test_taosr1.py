@@ -100,6 +100,15 @@ class TestExamples:
             assert weights[0] == 3 * weight_C[label]
             assert (weights[1:] == weight_C[label]).all()
 
+    def test_a_small_vocabulary_holds_the_words_of_the_five_steps(self, view, env):
+        taken = course(view, env, form="steps", vocabulary=1000)
+        pairs = pairs_of_two(taken.llm)
+        answers = written_answers(taken.llm, pairs, taken.writer.write("lamp", pairs.row, pairs.label))
+        unknown = taken.llm.words.id("<unknown>")
+        assert all(len(a) > 20 and unknown not in a for a in answers)
+        text = taken.llm.words.decode(answers)[0]
+        assert taken.llm.grammar.read(text).complete
+
 
 def pairs_of_two(llm: Llm) -> Pairs:
     return Pairs(llm.scale, ["lamp"], np.zeros(2, np.int64), np.array([0, 1], np.int32), np.array([3, 0]))
@@ -185,7 +194,7 @@ t.fit_together({folder!r})
 def fit_together(folder: str) -> None:
     """The whole course among the processes that were started; prints the weights and what DPO learned from."""
     view = two_tastes()
-    stage = TaoSr1.tiny().fit(view, replace(memory_env(view.items), scratch=Path(folder)))
+    stage = TaoSr1.tiny().fit(view, Env(engine=None, scratch=Path(folder)))
     weights = sum(float(t.double().abs().sum()) for t in stage.llm.backbone.state_dict().values())
     report = stage.report["corrected"]
     print(json.dumps([weights, report["self_correction"] + report["oracle"]]))

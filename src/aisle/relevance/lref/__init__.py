@@ -192,7 +192,7 @@ class Course:
         if method.explaining.tasks:
             self._stage("explained", lambda folder: self._explain(selected, folder))
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self._debias(folder))
+            self._stage("debiased", lambda folder: self.debias(folder))
         threshold = 0.5
         if len(self.held):
             threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
@@ -212,7 +212,7 @@ class Course:
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
             self.llm.backbone.load_state_dict(start, strict=False)
-            self._train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, None)
+            self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, None)
             return plain_chances(self.llm, judged, self.items)
 
         pairs, how = self.pairs, self.method.selection
@@ -228,7 +228,7 @@ class Course:
         return {**found, "places": list(range(len(pairs))), "all_used": True}
 
     def _tune(self, name: str, pairs: Pairs, folder: Path | None) -> Mapping[str, Any]:
-        self._train(name, [self.tasks.plain(pairs)], self.method.train, folder)
+        self.train(name, [self.tasks.plain(pairs)], self.method.train, folder)
         return {"pairs": len(pairs), **self._figures()}
 
     def _explain(self, pairs: Pairs, folder: Path | None) -> Mapping[str, Any]:
@@ -236,13 +236,13 @@ class Course:
         lessons = {task: self.tasks.lesson(task, pairs, rationales) for task in how.tasks}
         lessons = {task: lesson for task, lesson in lessons.items() if len(lesson.places)}
         if how.together:
-            self._train("explained", [plain, *lessons.values()], how.train, folder)
+            self.train("explained", [plain, *lessons.values()], how.train, folder)
         else:
             for task, lesson in lessons.items():
-                self._train(f"explained {task}", [plain, lesson], how.train, None if folder is None else folder / task)
+                self.train(f"explained {task}", [plain, lesson], how.train, None if folder is None else folder / task)
         return {**{task: len(lesson.places) for task, lesson in lessons.items()}, **self._figures()}
 
-    def _debias(self, folder: Path | None) -> Mapping[str, Any]:
+    def debias(self, folder: Path | None) -> Mapping[str, Any]:
         """DPO on what the judge gets wrong of its training pairs; returns the bias before and after."""
         how, llm, env, group = self.method.debiasing, self.llm, self.env, self.stages.workers
         order = np.random.default_rng((env.seed, 0xD1)).permutation(len(self.pairs))[: how.most]
@@ -273,7 +273,7 @@ class Course:
         """Prompts of the task that serves."""
         return self.llm.prompts_of(pairs, self.items, cue="" if self._is_plain else f" {EXPLAIN}")
 
-    def _train(self, name: str, lessons: Sequence[Lesson], settings: TrainSettings, folder: Path | None) -> None:
+    def train(self, name: str, lessons: Sequence[Lesson], settings: TrainSettings, folder: Path | None) -> None:
         group = self.stages.workers
         examples = joined([lesson.examples for lesson in lessons])
         size = max(min(self.method.batch, len(examples)), group.size)

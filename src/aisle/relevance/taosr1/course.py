@@ -22,6 +22,7 @@ from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
 from aisle.relevance._stages import Stages, Validate
 from aisle.relevance._tiers import fit_threshold
+from aisle.relevance._writers import Writer
 from aisle.relevance.taosr1.measured import measured, said_of_pairs
 from aisle.relevance.taosr1.reading import LONGEST, judge_of
 from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps
@@ -54,20 +55,28 @@ class Course:
     """
 
     def __init__(
-        self, method: TaoSr1, items: Items, stages: Stages, llm: Llm, pairs: tuple[Pairs, Pairs, Pairs]
+        self,
+        method: TaoSr1,
+        items: Items,
+        stages: Stages,
+        llm: Llm,
+        pairs: tuple[Pairs, Pairs, Pairs],
+        writer: Writer | None = None,
     ) -> None:
         self.method, self.items, self.stages, self.llm = method, items, stages, llm
         self.tuning, self.pool, self.held = pairs
         self.watched = first_queries(self.held, WATCHED)
-        self.writer = method.rationales.writer(items, self.tuning.scale, stages.env)
+        self.writer = writer or method.rationales.writer(items, self.tuning.scale, stages.env)
         self.report: dict[str, Any] = {}
 
     @classmethod
     def of(cls, method: TaoSr1, shop: ShopView, env: Env, group: Workers) -> Course:
         pairs, held = training_pairs(shop)
         tuning, pool = split_by_query(pairs, method.pool_share, env.seed)
-        llm = judge_of(method.order).made(method, pairs.scale, shop.items, pairs.queries, env)
-        return cls(method, shop.items, Stages.of(method, shop, env, group), llm, (tuning, pool, held))
+        writer = method.rationales.writer(shop.items, pairs.scale, env)
+        texts = _words_of_steps(writer, tuning) if method.is_tiny and method.form == "steps" else []
+        llm = judge_of(method.order).made(method, pairs.scale, shop.items, pairs.queries, env, texts=texts)
+        return cls(method, shop.items, Stages.of(method, shop, env, group), llm, (tuning, pool, held), writer)
 
     def taken(self) -> JudgeStage:
         method, pool = self.method, self.pool
@@ -215,6 +224,12 @@ class Course:
         said = [] if self.llm.grammar.order == "label_only" else said_of_pairs(self.llm, pairs, self.items)
         threshold = fit_threshold(chance_NC, pairs.label)
         return {"threshold": threshold, **measured(chance_NC, pairs.label, threshold, said).as_dict()}
+
+
+def _words_of_steps(writer: Writer, pairs: Pairs) -> list[str]:
+    """What rationales are made of: words that a small vocabulary must hold beside those of queries and items."""
+    written = rationales_of(writer, first_queries(pairs, WATCHED))
+    return [" ".join(rationale.words) for rationale in written if rationale is not None]
 
 
 def curve(trained: Trained) -> list[list[float]]:

@@ -44,7 +44,8 @@ class Reinforcement(Settings):
     balanced        a pool with as many pairs of each grade, as far as there are; False: the pool as it is
     most_right      gamma as a share of the group: groups with as many right answers or more are not learned from (1: only
                     groups that are all right or all wrong are left out)
-    reward          ``outcome``: the label is right; ``gated``: and the reasoning's own verdicts lead to it
+    reward          ``outcome``: the label is right, as published; ``gated``: and the answer is whole, its own verdicts leading to
+                    that label.  With outcome alone nothing holds the reasoning but KL
     tries           how often a lesson's missing groups are drawn anew
     low, high, kl, clamp  of the clipped loss; KL is measured from the model before this stage
     watch_every     steps between two looks at the gradient of the label's token; 0 never
@@ -58,7 +59,7 @@ class Reinforcement(Settings):
     top_k: int = Field(100, ge=0)
     balanced: bool = True
     most_right: float = Field(1.0, gt=0, le=1)
-    reward: Reward = "outcome"
+    reward: Reward = "gated"
     tries: int = Field(3, ge=0)
     low: float = Field(0.2, ge=0)
     high: float = Field(0.2, ge=0)
