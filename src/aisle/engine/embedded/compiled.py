@@ -75,7 +75,7 @@ def prefetch(context: Any, array: Any, at: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
         function = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
         to_read, keep, data_cache = ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)
         builder.call(call, [builder.bitcast(builder.gep(data, [args[1]]), pointer), to_read, keep, data_cache])
         return context.get_dummy_value()

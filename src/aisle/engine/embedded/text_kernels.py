@@ -223,7 +223,7 @@ def add_pairs(
             pick[size] = n
             size += np.int64(seen_N[n] & bits == bits)
         for first in range(0, size, AHEAD):
-            last = min(first + AHEAD, size)
+            last = int(min(first + AHEAD, size))
             for at in range(first, last):
                 prefetch(words, np.int64(splits[doc_N[pick[at]]]))
             for at in range(first, last):
