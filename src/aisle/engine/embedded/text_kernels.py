@@ -221,9 +221,10 @@ def add_pairs(
         bits, size = bits_P[p], np.int64(0)
         for n in range(len(doc_N)):
             pick[size] = n
-            size += int(seen_N[n] & bits == bits)
-        for first in range(0, size, AHEAD):
-            last = min(first + AHEAD, size)
+            size += np.int64(seen_N[n] & bits == bits)
+        held = int(size)
+        for first in range(0, held, AHEAD):
+            last = min(first + AHEAD, held)
             for at in range(first, last):
                 prefetch(words, np.int64(splits[doc_N[pick[at]]]))
             for at in range(first, last):
