@@ -173,7 +173,7 @@ def plotted(speed: dict[float, float], size: dict[float, float], joint: dict[int
     sys.path.append(str(Path(__file__).parents[1] / "simulate"))
     from _svg import Axis, lines
 
-    ids, samples = Axis("ids", log=True), Axis("samples a second", log=True)
+    ids, samples = Axis("ids", log=True), Axis("samples a second")
     parts = [
         lines("Speed", {"8 features, width 8": _curve(speed)}, ids, samples),
         lines("Memory", {"map and rows": _curve(size)}, ids, Axis("bytes an id")),
