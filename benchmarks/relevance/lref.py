@@ -153,7 +153,7 @@ class Sweep:
 
     def method(self, **changes: Any) -> Lref:
         quick = self.settings(self.dpo, lr=3e-4)
-        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, train=quick)
+        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, take_back=False, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod
