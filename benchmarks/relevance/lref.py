@@ -61,7 +61,7 @@ SHAPES = {
     "symbols": TinyShape(width=64, layers=2, heads=4, key_heads=2, head_dim=16, hidden=128, repeats=True),
     "shop": TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True),
 }
-STEPS = {"symbols": (400, 250, 150), "shop": (2000, 1000, 500)}
+STEPS = {"symbols": (1000, 400, 60), "shop": (2000, 1000, 500)}
 """Of learning from nothing (helpers and the start as well), of what follows, and of DPO."""
 
 
@@ -152,8 +152,8 @@ class Sweep:
     # -- what arms share -----------------------------------------------------------------------------------------------
 
     def method(self, **changes: Any) -> Lref:
-        quick = self.settings(self.dpo, lr=3e-4)
-        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, train=quick)
+        quick = self.settings(self.dpo, lr=1e-4)
+        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, take_back=False, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod

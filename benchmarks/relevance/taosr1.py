@@ -83,6 +83,7 @@ RECORD = (
         for kind, rest in (
             ("dpo", ""),
             ("grpo", "/balanced/outcome"),
+            ("grpo", "/natural/outcome"),
             ("grpo", "/balanced/gated"),
             ("more-sft", "/natural"),
             ("best-of-g", ""),

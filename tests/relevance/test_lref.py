@@ -332,6 +332,18 @@ class TestFit:
         assert {"ee", "ra", "dr", "macro_f1"} <= report["explained"].keys()
         assert {"too_high", "too_low", "index", "second"} <= report["debiased"]["before"].keys()
 
+    def test_de_biasing_that_costs_too_much_is_taken_back(self, shop, env, monkeypatch):
+        from aisle.relevance import lref
+
+        method = Lref.tiny().with_setting("selection.by=all").with_setting("explaining.tasks=[]")
+        monkeypatch.setattr(lref, "LOST", -1.0)  # whatever it brings is not enough
+        back = method.fit(shop, env)
+        off = method.with_setting("debiasing.on=false").fit(shop, env)
+        assert back.report["debiased"]["taken_back"]
+        assert back.report["debiased"]["before"] == back.report["debiased"]["after"]
+        same = zip(back.llm.backbone.parameters(), off.llm.backbone.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in same)
+
     def test_the_grade_can_be_read_behind_the_reasoning(self, shop, env):
         method = Lref.tiny().model_copy(update={"decide": "reason", "explaining": Explaining(tasks=("ee",))})
         method = method.with_setting("selection.by=all").with_setting("debiasing.most=16")

@@ -147,6 +147,23 @@ class TestFit:
         assert len(set(mix[mix > 0])) == 1, "a balanced pool"
         assert all("macro_f1" in stage and "curve" in stage for stage in report.values())
 
+    def test_a_stage_that_does_not_help_is_taken_back(self, view, env):
+        taken = course(view, env)
+        taken.tune = lambda folder: {"macro_f1": 0.5}  # type: ignore[method-assign]
+        before = {name: tensor.clone() for name, tensor in taken.llm.backbone.state_dict().items()}
+
+        def spoil(macro_f1: float) -> dict[str, float]:
+            with torch.no_grad():
+                taken.llm.backbone.tokens.weight.add_(1.0)
+            return {"macro_f1": macro_f1}
+
+        taken.correct = lambda folder: spoil(0.4)  # type: ignore[method-assign]
+        taken.reinforce = lambda folder: spoil(0.6)  # type: ignore[method-assign]
+        report = taken.taken().report
+        assert [report[stage]["kept"] for stage in ("tuned", "corrected", "reinforced")] == [True, False, True]
+        moved = taken.llm.backbone.state_dict()["tokens.weight"] - before["tokens.weight"]
+        torch.testing.assert_close(moved, torch.ones_like(moved), atol=1e-5, rtol=0)
+
     def test_killed_between_stages_it_goes_on_and_ends_the_same(self, view, env, tmp_path):
         quick = {"reinforcement": TaoSr1.tiny().reinforcement.model_copy(update={"steps": 0})}
         method = TaoSr1.tiny().model_copy(update=quick)

@@ -48,6 +48,9 @@ from aisle.training.supervised import Examples, example_batches, supervised_loss
 LONGEST = {"short": 8, "steps": 120}
 """Tokens of an answer at most."""
 
+LOST = 0.01
+"""Macro-F1 that de-biasing may cost: the paper's own judge trades .003 of it for accuracy."""
+
 
 class Explaining(Settings):
     """
@@ -70,6 +73,8 @@ class Debiasing(Settings):
     beta         of DPO
     nll          weight of - log pi a token of the preferred answers (the paper's alpha, as far as it can be told)
     most         prompts that are searched at most
+    take_back    return to the judge before it where macro-F1 of the validation pairs fell by more than .01: a judge that is no
+                 optimist has nothing to gain here
     batch, train pairs a step, and the loop's settings
     """
 
@@ -79,6 +84,7 @@ class Debiasing(Settings):
     beta: float = Field(0.1, gt=0)
     nll: float = Field(0.65, ge=0)
     most: int = Field(8000, ge=1)
+    take_back: bool = True
     batch: int = Field(32, ge=1)
     train: TrainSettings = TrainSettings(epochs=2, lr=1e-4, warmup=0.2, weight_decay=0.0)
 
@@ -253,6 +259,7 @@ class Course:
             llm, prompts, how.beams, 2 if self._is_plain else LONGEST[self.method.form], only_labels=self._is_plain
         )
         own = bias(part.label, np.maximum(beams.label[:, 0], 0), len(part.scale), beams)
+        counts: dict[str, Any]
         pairs, counts = preferences(prompts, beams, part.label, under_share=how.under_share, seed=env.seed)
         if len(pairs) >= group.size:
             batches = preference_batches(
@@ -260,7 +267,12 @@ class Course:
                 device=env.device, rank=group.rank, of=group.size,
             )  # fmt: skip
             loss = PreferenceLoss(beta=how.beta, nll=how.nll)
+            level, kept = self._figures(), {n: t.detach().clone() for n, t in llm.backbone.learned().items()}
             self.stages.train("debiased", llm.backbone, batches, loss, how.train, folder)
+            after = self._figures()
+            if how.take_back and after and after["macro_f1"] < level["macro_f1"] - LOST:
+                llm.backbone.load_state_dict(kept, strict=False)
+                counts |= {"taken_back": True, "macro_f1_after": after["macro_f1"]}
         return {**counts, "training": own.as_dict(), "before": before, "after": self._bias(), **self._figures()}
 
     # -- what the stages share -----------------------------------------------------------------------------------------

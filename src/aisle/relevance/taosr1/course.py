@@ -90,8 +90,18 @@ class Course:
         return JudgeStage(method, self.stages.env, self.llm, threshold, report=self.report)
 
     def _stage(self, name: str, work: Callable[[Path | None], Mapping[str, Any]]) -> None:
-        self.report[name] = self.stages.run(name, self.llm.backbone, work)
+        self.report[name] = self.stages.run(name, self.llm.backbone, lambda folder: self._if_better(work, folder))
         self.stages.env.log(f"{name}: {self.report[name]}")
+
+    def _if_better(self, work: Callable[[Path | None], Mapping[str, Any]], folder: Path | None) -> Mapping[str, Any]:
+        """A stage, taken back where it leaves the validation pairs worse judged than the stages before it did."""
+        before = {name: tensor.clone() for name, tensor in self.llm.backbone.learned().items()}
+        found = work(folder)
+        reached = [stage["macro_f1"] for stage in self.report.values() if stage["kept"] and "macro_f1" in stage]
+        kept = not reached or "macro_f1" not in found or found["macro_f1"] >= max(reached)
+        if not kept:
+            self.llm.backbone.load_state_dict(before, strict=False)
+        return {**found, "kept": kept}
 
     # -- the stages ----------------------------------------------------------------------------------------------------
 
