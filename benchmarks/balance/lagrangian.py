@@ -1,14 +1,15 @@
-"""Lagrangian training of two tasks in the order of their priority, against fixed weights and the other balancers.
+"""Lagrangian training of tasks in the order of their priority, against fixed weights and the other balancers.
 
     python benchmarks/balance/lagrangian.py                                      # the record: rows of JSON
     python benchmarks/balance/lagrangian.py --plot docs/images/lagrangian.svg    # and the plot of what the arms reach
+    python benchmarks/balance/lagrangian.py --order order,cart,click --days 20   # three tasks; --keep DIR goes on after a stop
 
 A world's log, a network with one shared bottom, every arm with the same number of steps, nothing stopped early or chosen on the
-test days.  Constraint of the comparison: the first task's validation loss at most ``MARGIN`` above that of its own stage.  Among
-the fixed weights that meet it, the one with the lowest validation loss of the second task is compared on the test days.  The unit
-is the user; intervals are of a paired bootstrap over users, crossed with seeds of weights and batches.
+test days.  Constraint of the comparison: the validation loss of every task but the last at most ``MARGIN`` above that at the end of
+its own stage.  Among the fixed weights that meet it, those with the lowest validation loss of the last task are compared on the
+test days.  The unit is the user; intervals are of a paired bootstrap over users, crossed with seeds of weights and batches.
 
-Legend: N rows, U users, S seeds.
+Legend: N rows, U users, S seeds, K tasks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,6 +54,7 @@ PAGE_BATCH = 128
 MARGIN = 0.005
 """Of a relative loss: what "keeps its level" and "no worse" allow."""
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+SPLITS = (0.5, 0.8)
 OWN_STAGE = "own-stage"
 LAGRANGIAN = ("lagrangian", "lagrangian-running")
 
@@ -66,24 +68,45 @@ class Arm:
     share: float = 1.0
 
 
-def arms(first: str, second: str) -> dict[str, Arm]:
-    """``own-stage`` is what Lagrangian's first stage ends with: the same steps on the first task alone."""
-    both = (first, second)
-    fixed = {fixed_name(w): Arm(AddUp(weights={first: w, second: 1 - w})) for w in WEIGHTS}
+def arms(order: Sequence[str]) -> dict[str, Arm]:
+    """The stages' ends are what the levels of Lagrangian are: the same steps on the tasks so far."""
+    num = len(order)
+    ends = {own_stage(order, task): stage_end(order[: k + 1], num) for k, task in enumerate(order[:-1])}
+    alone = {f"{task}-alone": Arm(AddUp(weights={t: float(t == task) for t in order})) for task in order}
     return {
-        OWN_STAGE: Arm(AddUp(weights={first: 1.0, second: 0.0}), share=0.5),
-        "lagrangian": Arm(Lagrangian(order=both), stages=2),
-        "lagrangian-running": Arm(Lagrangian(order=both, reference="running"), stages=2),
-        **fixed,
-        "uncertainty": Arm(Uncertainty(tasks=both)),
-        "pcgrad": Arm(PCGrad(tasks=both)),
-        f"{first}-alone": Arm(AddUp(weights={first: 1.0, second: 0.0})),
-        f"{second}-alone": Arm(AddUp(weights={first: 0.0, second: 1.0})),
+        **ends,
+        "lagrangian": Arm(Lagrangian(order=tuple(order)), stages=num),
+        "lagrangian-running": Arm(Lagrangian(order=tuple(order), reference="running"), stages=num),
+        **{fixed_name(weights): Arm(AddUp(weights=dict(zip(order, weights, strict=True)))) for weights in fixed(num)},
+        "uncertainty": Arm(Uncertainty(tasks=tuple(order))),
+        "pcgrad": Arm(PCGrad(tasks=tuple(order))),
+        **alone,
     }
 
 
-def fixed_name(weight: float) -> str:
-    return f"fixed-{weight:g}"
+def own_stage(order: Sequence[str], task: str) -> str:
+    return OWN_STAGE if task == order[0] else f"{OWN_STAGE}-{task}"
+
+
+def stage_end(so_far: Sequence[str], num: int) -> Arm:
+    """Training as far as the end of the last stage of these tasks, of ``num`` in all."""
+    share = len(so_far) / num
+    if len(so_far) == 1:
+        return Arm(AddUp(weights={so_far[0]: 1.0}), share=share)
+    return Arm(Lagrangian(order=tuple(so_far)), stages=len(so_far), share=share)
+
+
+def fixed(num: int) -> list[tuple[float, ...]]:
+    """Weights of the tasks: the first has one of ``WEIGHTS``, of what is left the next has one of ``SPLITS``, and so on."""
+    weights = [(w, 1 - w) for w in WEIGHTS]
+    for _ in range(num - 2):
+        weights = [(*w[:-1], w[-1] * split, w[-1] * (1 - split)) for w in weights for split in SPLITS]
+    return weights
+
+
+def fixed_name(weights: Sequence[float]) -> str:
+    """The last weight is what the others leave."""
+    return "-".join(["fixed", *(f"{w:.3g}" for w in weights[:-1])])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +117,24 @@ class Result:
     loss: Mapping[str, np.ndarray]
     auc: Mapping[str, np.ndarray]
     seconds: float
-    multiplier: float
+    multipliers: Mapping[str, float]
+
+
+def kept(path: Path | None, make: Callable[[], Result]) -> Result:
+    """What an earlier call that was stopped kept, or the result made now and kept."""
+    if path and path.exists():
+        raw = json.loads(path.read_text())
+        arrays = {name: {t: np.array(v) for t, v in raw[name].items()} for name in ("loss", "auc")}
+        return Result(raw["validation"], arrays["loss"], arrays["auc"], raw["seconds"], raw["multipliers"])
+    result = make()
+    if path:
+        arrays = {name: {t: v.tolist() for t, v in getattr(result, name).items()} for name in ("loss", "auc")}
+        others = {name: getattr(result, name) for name in ("validation", "seconds", "multipliers")}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".part")
+        half.write_text(json.dumps({**others, **arrays}))
+        half.replace(path)
+    return result
 
 
 def run(arm: Arm, data: ClickData, tasks: Sequence[str], seed: int, epochs: int, lr: float, experts: int) -> Result:
@@ -109,7 +149,7 @@ def run(arm: Arm, data: ClickData, tasks: Sequence[str], seed: int, epochs: int,
     train(
         model,
         batches,
-        task_losses,
+        lambda module, batch: task_losses(module, batch, balancer.tasks),
         # One validation, at a stage's end: it gives the levels and chooses nothing.
         TrainSettings(epochs=epochs, max_steps=steps, evaluate_every=steps, lr=lr),
         balancer=balancer,
@@ -121,18 +161,18 @@ def run(arm: Arm, data: ClickData, tasks: Sequence[str], seed: int, epochs: int,
     multipliers = getattr(balancer, "multipliers", {})
     losses, aucs = measured(model, data)
     validation = {task: float(rows.mean()) for task, rows in row_losses(model, data, "validation").items()}
-    return Result(validation, losses, aucs, seconds, float(multipliers.get(tasks[0], np.nan)))
+    return Result(validation, losses, aucs, seconds, multipliers)
 
 
 def labels(batch: Any, tasks: Sequence[str]) -> torch.Tensor:
     return batch.label[:, [TASKS.index(task) for task in tasks]]
 
 
-def task_losses(module: nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+def task_losses(module: nn.Module, batch: Any, wanted: Sequence[str]) -> dict[str, torch.Tensor]:
     loss_NK = nn.functional.binary_cross_entropy_with_logits(
         module(batch), labels(batch, module.tasks), reduction="none"
     )
-    return dict(zip(module.tasks, loss_NK.mean(0).unbind(), strict=True))
+    return {t: loss for t, loss in zip(module.tasks, loss_NK.mean(0).unbind(), strict=True) if t in wanted}
 
 
 @torch.no_grad()
@@ -181,7 +221,7 @@ def measured(model: Ranker, data: ClickData) -> tuple[dict[str, np.ndarray], dic
 class Found:
     """Results of every arm by seed."""
 
-    tasks: tuple[str, str]
+    tasks: Sequence[str]
     results: Mapping[str, Sequence[Result]]
 
     def users(self, arm: str, metric: str, task: str) -> np.ndarray:
@@ -195,12 +235,16 @@ class Found:
         return float(self.users(arm, "loss", task).mean())
 
     def best_fixed(self, *, on_test: bool = False) -> str:
-        """The fixed weight with the lowest loss of the second task among those that meet the constraint; else the nearest to it."""
-        first, second = self.tasks
+        """The fixed weights with the lowest loss of the last task that meet the constraints; else the nearest to them."""
         loss = self.test if on_test else self.validation
-        names = [fixed_name(w) for w in WEIGHTS]
-        meeting = [n for n in names if loss(n, first) <= loss(OWN_STAGE, first) * (1 + MARGIN)]
-        return min(meeting, key=lambda n: loss(n, second)) if meeting else min(names, key=lambda n: loss(n, first))
+
+        def excess(name: str) -> float:
+            """Of the task that is furthest above its level, a share of that."""
+            return max(loss(name, t) / loss(own_stage(self.tasks, t), t) - 1 for t in self.tasks[:-1])
+
+        names = [fixed_name(weights) for weights in fixed(len(self.tasks))]
+        meeting = [n for n in names if excess(n) <= MARGIN]
+        return min(meeting, key=lambda n: loss(n, self.tasks[-1])) if meeting else min(names, key=excess)
 
     def compared(self, arm: str, baseline: str, task: str, metric: str = "loss") -> Difference:
         """``arm - baseline``; of losses as a share of the baseline's."""
@@ -210,11 +254,13 @@ class Found:
 
 
 def rows_of(found: Found) -> list[dict[str, Any]]:
-    first, second = found.tasks
+    """Levels, what became of every task's level (``kept`` the first task's, ``kept-TASK`` a later one's), and the last task beside
+    the best fixed weights."""
+    first, last = found.tasks[0], found.tasks[-1]
     rows: list[dict[str, Any]] = []
     for arm, results in found.results.items():
-        extra = {"seconds": float(np.mean([r.seconds for r in results])), "seeds": len(results)}
-        extra["multiplier"] = [r.multiplier for r in results] if arm in LAGRANGIAN else None
+        extra: dict[str, Any] = {"seconds": float(np.mean([r.seconds for r in results])), "seeds": len(results)}
+        extra["multipliers"] = [r.multipliers for r in results] if arm in LAGRANGIAN else None
         for metric in ("loss", "auc"):
             for task in found.tasks:
                 level = bootstrap_mean(found.users(arm, metric, task))
@@ -222,13 +268,15 @@ def rows_of(found: Found) -> list[dict[str, Any]]:
                 rows.append({**row, "low": level.low, "high": level.high, "users": level.num_queries, **extra})
     chosen, hindsight = found.best_fixed(), found.best_fixed(on_test=True)
     for arm in found.results:
-        rows += difference_rows(found, arm, OWN_STAGE, first, "kept")
+        for task in found.tasks[:-1]:
+            name = "kept" if task == first else f"kept-{task}"
+            rows += difference_rows(found, arm, own_stage(found.tasks, task), task, name)
         if arm != chosen:
-            rows += difference_rows(found, arm, chosen, second, "against_best_fixed")
+            rows += difference_rows(found, arm, chosen, last, "against_best_fixed")
     for arm in LAGRANGIAN:
-        rows += difference_rows(found, arm, hindsight, second, "against_best_fixed_on_test")
-        rows += difference_rows(found, arm, OWN_STAGE, second, "since_own_stage")
-        rows += difference_rows(found, arm, f"{second}-alone", second, "against_alone")
+        rows += difference_rows(found, arm, hindsight, last, "against_best_fixed_on_test")
+        rows += difference_rows(found, arm, OWN_STAGE, last, "since_own_stage")
+        rows += difference_rows(found, arm, f"{last}-alone", last, "against_alone")
     return rows
 
 
@@ -248,8 +296,8 @@ def difference_rows(found: Found, arm: str, baseline: str, task: str, name: str)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--order", default="cart,click", help="two tasks, the higher priority first")
-    parser.add_argument("--world", default="default")
+    parser.add_argument("--order", default="cart,click", help="tasks, the higher priority first")
+    parser.add_argument("--world", default="default", help="NAME or NAME:knob=value,...")
     parser.add_argument("--experts", type=int, default=1, help="1 is a shared bottom")
     parser.add_argument("--lr", type=float, default=3e-3)
     for name, number in (("--items", 2000), ("--days", 10), ("--visits", 2000), ("--epochs", 4), ("--seeds", 3)):
@@ -257,29 +305,36 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="arms, with commas, to look at on their own: prints validation losses"
     )
-    parser.add_argument("--plot", type=Path, help="where to draw what the arms reach")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for the log's features and every finished training of this call"
+    )
+    parser.add_argument("--plot", type=Path, help="where to draw what the arms reach; two tasks only")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    first, second = args.order.split(",")
+    order = args.order.split(",")
     with TemporaryDirectory() as scratch:
-        path = Path(scratch) / "data.npz"
-        prepare(args.world, 0, args.items, args.days, args.visits, path)
+        path = (args.keep or Path(scratch)) / "data.npz"
+        if not path.exists():
+            half = path.with_name("half.npz")
+            prepare(args.world, 0, args.items, args.days, args.visits, half)
+            half.replace(path)
         data = ClickData.read(path, "cpu", DIM)
-    results: dict[str, list[Result]] = {}
-    for name, arm in arms(first, second).items():
-        if args.only and name not in args.only.split(","):
-            continue
-        results[name] = [
-            run(arm, data, (first, second), seed, args.epochs, args.lr, args.experts) for seed in range(args.seeds)
-        ]
-        done = [(round(r.seconds, 1), {t: round(v, 5) for t, v in r.validation.items()}) for r in results[name]]
-        print(name, done, file=sys.stderr, flush=True)
+    results: dict[str, list[Result]] = {name: [] for name in arms(order)}
+    for seed in range(args.seeds):
+        for name, arm in arms(order).items():
+            if args.only and name not in args.only.split(","):
+                continue
+            at = args.keep and args.keep / f"{args.order}-{name}-{seed}.json"
+            result = kept(at, lambda: run(arm, data, order, seed, args.epochs, args.lr, args.experts))  # noqa: B023
+            results[name].append(result)
+            losses = {t: round(v, 5) for t, v in result.validation.items()}
+            print(name, seed, round(result.seconds, 1), losses, file=sys.stderr, flush=True)
     if args.only:
         return
-    found = Found((first, second), results)
+    found = Found(order, results)
     if args.plot:
-        points = {arm: (found.test(arm, first), found.test(arm, second)) for arm in results}
-        args.plot.write_text(plotted(points, (first, second), MARGIN), encoding="utf-8")
+        points = {arm: (found.test(arm, order[0]), found.test(arm, order[1])) for arm in results}
+        args.plot.write_text(plotted(points, tuple(order), MARGIN), encoding="utf-8")
     print(json.dumps(rows_of(found), indent=1))
 
 

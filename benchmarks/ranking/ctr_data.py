@@ -64,12 +64,12 @@ def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path
 
 
 def simulated(world: str, folder: Path, *, seed: int, items: int, days: int, visits: int) -> dict[str, Any]:
-    """A shop of a world: ``NAME``, or ``NAME:knob=value,knob=value`` to set knobs."""
+    """A shop of a named world, or of ``NAME:knob=value,knob=value`` with knobs set otherwise; a name may hold a colon itself."""
     from aisle.simulate.world import simulate
 
-    knobs = dict(pair.split("=") for pair in world.partition(":")[2].split(",") if pair)
-    values = {name: float(value) for name, value in knobs.items()}
-    return simulate(folder, items, days, seed, visits_per_day=visits, num_queries=300, **values)
+    name, _, rest = world.rpartition(":") if "=" in world else (world, "", "")
+    knobs = {knob: float(value) for knob, value in (pair.split("=") for pair in rest.split(",") if pair)}
+    return simulate(folder, items, days, seed, world=name, visits_per_day=visits, num_queries=300, **knobs)
 
 
 def _packed(features: Features, fields: tuple[Field, ...], train_rows: int, train_pages: int) -> dict[str, Any]:
