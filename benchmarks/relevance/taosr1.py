@@ -171,7 +171,7 @@ class Bench:
             "seed": self.seed,
             "world": self.data.version,
             **took,
-            **self._test(course),
+            **self._test(course.llm),
             "report": report,
         }
 
