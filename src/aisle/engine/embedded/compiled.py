@@ -75,7 +75,8 @@ def prefetch(context: Any, array: Any, at: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
         function = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        declare: Any = cgutils.get_or_insert_function
+        call = declare(builder.module, function, "llvm.prefetch.p0")
         to_read, keep, data_cache = ir.Constant(number, 0), ir.Constant(number, 3), ir.Constant(number, 1)
         builder.call(call, [builder.bitcast(builder.gep(data, [args[1]]), pointer), to_read, keep, data_cache])
         return context.get_dummy_value()
@@ -104,7 +105,7 @@ def rows_where(mask: Array) -> Array:
 @compiled
 def _collect_rows(mask_8: Array, mask: Array, out_N: Array) -> None:
     """Fill all but the last of ``out_N``; ``mask_8`` is the mask, eight rows in one number."""
-    used = np.int64(0)
+    used: Any = 0
     for at in range(len(mask_8)):
         if mask_8[at]:
             for row in range(at << 3, (at + 1) << 3):

@@ -8,6 +8,8 @@ Legend: I items, N chosen rows, V labels, B buckets, G groups (products).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from aisle.core.lists import Array
@@ -33,7 +35,8 @@ def by_group(row_N: Array, group_I: Array, num_groups: int) -> Array:
 @compiled
 def those_in(row_N: Array, rows_I: Array) -> Array:
     """int32: the rows of which ``rows_I`` (bool[I]) is true, in their order."""
-    out, used = np.empty(len(row_N) + 1, np.int32), np.int64(0)
+    out = np.empty(len(row_N) + 1, np.int32)
+    used: Any = 0
     for n in range(len(row_N)):
         # Written whether it counts or not: processors cannot foresee such a branch.
         out[used] = row_N[n]

@@ -218,7 +218,8 @@ def add_pairs(
     hold the pair p because they have all of ``bits_P[p]``."""
     pick = np.empty(len(doc_N), np.int64)
     for p in range(len(bits_P)):
-        bits, size = bits_P[p], np.int64(0)
+        bits = bits_P[p]
+        size: Any = 0
         for n in range(len(doc_N)):
             pick[size] = n
             size += np.int64(seen_N[n] & bits == bits)
