@@ -84,7 +84,7 @@ class NeuralRanker(Method):
     balancer: str = ""
     balancer_settings: dict[str, Any] = {}
     page_batch: int = Field(256, ge=1)
-    train: TrainSettings = TrainSettings(epochs=3, watch="loss", patience=2, save_every=200)
+    train: TrainSettings = TrainSettings(epochs=3, watch="loss", patience=2, save_every=20)
     serve_precision: Literal["fp32", "bf16", "auto"] = "auto"
     serve_threads: int = Field(1, ge=1)
     threads: int = Field(2, ge=1)

@@ -94,7 +94,7 @@ def clicked(encoder: str = "minilm") -> Plan:
         start_weight=CLICKED_START,
         negatives=0,
         threads=1,
-        train=TrainSettings(epochs=2, lr=2e-3, watch="loss", patience=2, save_every=200),
+        train=TrainSettings(epochs=2, lr=2e-3, watch="loss", patience=2, save_every=20),
     )
     return plan.replace(ranking=ranking)
 
