@@ -131,7 +131,7 @@ def test_an_index_ahead_of_its_pointer_is_brought_to_the_same_state(
     with Log.open(shop.log_path) as log:
         engine = open_engine(shop, log)
         log.append("upsert", [product("first", "velvet sofa"), product("p1", "velvet stool")])
-        monkeypatch.setattr("aisle.engine.embedded.engine.write_json", _die)
+        monkeypatch.setattr("aisle.engine.embedded.engine_files.write_json", _die)
         catch_up(engine, log)
         with pytest.raises(KeyboardInterrupt):
             engine.save()
