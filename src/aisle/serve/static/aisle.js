@@ -188,7 +188,11 @@ box.addEventListener("input", () => {
 
 box.addEventListener("keydown", (event) => {
   const rows = [...list.children];
-  if (event.key === "Escape") return closeList();
+  if (event.key === "Escape" && !list.hidden) {
+    // A browser's own Escape would empty the box, and with it the results.
+    event.preventDefault();
+    return closeList();
+  }
   if (list.hidden || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
   event.preventDefault();
   chosen = (chosen + (event.key === "ArrowDown" ? 1 : -1) + rows.length + 1) % (rows.length + 1);
