@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,8 +39,15 @@ def make_shop(folder: Path, items: int = 300) -> Shop:
 
 
 @pytest.fixture(scope="session")
-def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shop(tmp_path_factory.mktemp("serve") / "shop").folder
+def untouched_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop that nobody serves or writes to: copy it."""
+    return make_shop(tmp_path_factory.mktemp("untouched") / "shop").folder
+
+
+@pytest.fixture(scope="session")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory, untouched_folder: Path) -> Path:
+    """The shop that ``live`` serves and tests write to."""
+    return Path(shutil.copytree(untouched_folder, tmp_path_factory.mktemp("serve") / "shop"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,11 +29,8 @@ from aisle.simulate.world import simulate
 
 
 @pytest.fixture
-def shop(tmp_path: Path, shop_folder: Path) -> Shop:
-    """The shop of the other tests without its encodings and vectors."""
-    import shutil
-
-    shutil.copytree(shop_folder, tmp_path / "shop", ignore=shutil.ignore_patterns("cache", "vectors", "log.sqlite*"))
+def shop(tmp_path: Path, untouched_folder: Path) -> Shop:
+    shutil.copytree(untouched_folder, tmp_path / "shop")
     return Shop.open(tmp_path / "shop")
 
 
