@@ -11,7 +11,7 @@ from aisle import recipes
 from aisle.core.errors import ContractError, DataError, GenerationError
 from aisle.core.filters import In, Range, Sort
 from aisle.core.lists import ItemLists
-from aisle.core.requests import Requests
+from aisle.core.requests import Requests, RowMasks
 from aisle.funnel import Depth, Fitted, Funnel, Plan
 from aisle.retrieval.bm25 import Bm25
 from aisle.retrieval.minilm import MiniLm
@@ -227,3 +227,19 @@ def test_a_filtered_search_asks_its_retrievers_once_with_and_without_its_filter(
     group = view.items.group()
     assert 0 < filtered.total[0] < free.total[0]
     assert set(group[filtered.lists.item]) < set(group[free.lists.item]), "a filter takes a part of the list"
+
+
+def test_rows_that_come_during_a_filtered_search_are_for_the_next_one(view, env, monkeypatch):
+    funnel = recipes.plan("hybrid_own").fit(view, env)
+    compiled, rows_then, looks = env.engine.compile, view.items.num_rows // 2, []
+
+    def growing(requests):
+        out = compiled(requests)
+        looks.append(out)
+        masks = out.masks()
+        return out if len(looks) > 1 else replace(out, allowed=RowMasks(masks.bits[:, :rows_then], masks.which))
+
+    monkeypatch.setattr(env.engine, "compile", growing)
+    page = funnel.serve(Requests.make(["red lamp"], filters=Range("price_cents", 0, None), limit=500), strict=True)
+    assert len(looks) == 2
+    assert 0 <= page.lists.item.min() <= page.lists.item.max() < rows_then

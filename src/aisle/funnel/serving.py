@@ -16,7 +16,7 @@ from aisle.core.env import Env
 from aisle.core.errors import ContractError, GenerationError
 from aisle.core.lists import Array, ItemLists, splits_of
 from aisle.core.method import Method
-from aisle.core.requests import Requests, Scene
+from aisle.core.requests import Requests, RowMasks, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
 from aisle.funnel.guard import Guard
@@ -159,8 +159,12 @@ class Funnel:
         if not len(filtered):
             return requests
         both = requests.select(np.concatenate([np.arange(len(requests)), filtered]))
-        filters = (*requests.filters, *(None,) * len(filtered))
-        return self.env.engine.compile(replace(both, filters=filters, allowed=None))
+        unfiltered = replace(requests.select(filtered), filters=(None,) * len(filtered), allowed=None)
+        mine, free = requests.masks(), self.env.engine.compile(unfiltered).masks()
+        # Rows that came since the requests were compiled are for the next ones.
+        bits = np.concatenate([mine.bits, free.bits[:, : mine.bits.shape[1]]])
+        masks = RowMasks(bits, np.concatenate([mine.which, len(mine.bits) + free.which]))
+        return replace(both, filters=(*requests.filters, *unfiltered.filters), allowed=masks)
 
     def _near(self, requests: Requests, asked: Requests, found: Mapping[str, ItemLists]) -> list[Array]:
         """Q arrays int32: rows that each search lists beside those that its words match, the best ``depth.rank`` of each
