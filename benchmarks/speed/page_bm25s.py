@@ -14,8 +14,9 @@ import bm25s
 import numpy as np
 import pyarrow.parquet as pq
 import Stemmer
+from page_peer import SHOWN, K, say, say_times
 
-K, SHOWN = 100, 24
+NAME = "bm25s"
 
 
 def main(folder: Path) -> None:
@@ -25,7 +26,7 @@ def main(folder: Path) -> None:
     start = perf_counter()
     index = bm25s.BM25(backend="numba")
     index.index(bm25s.tokenize(texts, stemmer=stemmer, show_progress=False), show_progress=False)
-    say("build_s", perf_counter() - start)
+    say(NAME, "build_s", perf_counter() - start)
     taken, found = [], np.full((len(queries), SHOWN), -1)
     for n, query in enumerate([*queries[:20], *queries]):
         start = perf_counter()
@@ -35,12 +36,7 @@ def main(folder: Path) -> None:
             taken.append((perf_counter() - start) * 1e3)
             found[n - 20] = rows[0][:SHOWN]
     np.save(folder / "found-bm25s.npy", found)
-    for share in (50, 99):
-        say(f"p{share}_ms:bm25", float(np.percentile(taken, share)))
-
-
-def say(metric: str, value: float) -> None:
-    print(json.dumps({"metric": metric, "plan": "bm25s", "value": float(value)}), flush=True)
+    say_times(NAME, {"bm25": taken})
 
 
 if __name__ == "__main__":

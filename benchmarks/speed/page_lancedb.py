@@ -8,10 +8,8 @@ building it took.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import lancedb
@@ -19,15 +17,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from lancedb.rerankers import RRFReranker
+from page_peer import K, kept, say, say_times, timed
 
-K, SHOWN, ROUNDS = 100, 24, 1
+NAME, ROUNDS = "lancedb", 1
 
 
 def main(folder: Path) -> None:
     queries, emb = json.loads((folder / "queries.json").read_text()), np.load(folder / "emb.npy")
     queries, emb = queries[:100], emb[:100]
-    table, build_s = opened(folder)
-    say("build_s", build_s)
+    home, build_s = kept(folder, NAME, lambda new: built(folder, str(new)))
+    say(NAME, "build_s", build_s)
+    table = lancedb.connect(str(home)).open_table("items")
     fuse = RRFReranker(K=60)
     columns = ["id"]
 
@@ -45,33 +45,9 @@ def main(folder: Path) -> None:
         return hybrid.rerank(fuse).select(columns).limit(K).to_arrow()
 
     arms = {"bm25": text, "vector": near, "fused": page}
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    found = np.full((len(queries), SHOWN), -1)
-    for round in range(ROUNDS + 1):
-        for n in range(len(queries)):
-            for name, arm in arms.items():
-                start = perf_counter()
-                answer = arm(n)
-                if round:  # the first round warms up
-                    taken[name].append((perf_counter() - start) * 1e3)
-                if name == "fused":
-                    rows = answer["id"].to_numpy()[:SHOWN]
-                    found[n, : len(rows)] = rows
+    taken, found = timed(arms, len(queries), ROUNDS, lambda rows: rows["id"].to_numpy())
     np.save(folder / "found-lancedb.npy", found)
-    for name, times in taken.items():
-        for share in (50, 99):
-            say(f"p{share}_ms:{name}", float(np.percentile(times, share)))
-
-
-def opened(folder: Path) -> tuple[Any, float]:
-    """The table over the folder's items, and the seconds that building it took; built where it is missing."""
-    home, seconds = folder / "lancedb", folder / "lancedb-build_s.json"
-    if not seconds.exists():
-        shutil.rmtree(home, ignore_errors=True)
-        start = perf_counter()
-        built(folder, str(home))
-        seconds.write_text(json.dumps(perf_counter() - start))
-    return lancedb.connect(str(home)).open_table("items"), json.loads(seconds.read_text())
+    say_times(NAME, taken)
 
 
 def built(folder: Path, home: str) -> Any:
@@ -83,10 +59,6 @@ def built(folder: Path, home: str) -> Any:
     table.create_index(metric="dot", num_partitions=512, num_sub_vectors=width // 8, index_type="IVF_PQ")
     table.create_fts_index("text")
     return table
-
-
-def say(metric: str, value: float) -> None:
-    print(json.dumps({"metric": metric, "plan": "lancedb", "value": float(value)}), flush=True)
 
 
 if __name__ == "__main__":

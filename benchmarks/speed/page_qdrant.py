@@ -8,23 +8,23 @@ run, with the seconds that building it took.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pyarrow.parquet as pq
 import qdrant_edge as q
+from page_peer import SHOWN, K, kept, say, say_times, timed
 
 FACETS = ("category", "brand", "colour", "material")
-K, SHOWN, ROUNDS = 100, 24, 2
+NAME, ROUNDS = "qdrant", 2
 
 
 def main(folder: Path) -> None:
     queries, emb = json.loads((folder / "queries.json").read_text()), np.load(folder / "emb.npy")
-    shard, build_s = opened(folder)
-    say("build_s", build_s)
+    home, build_s = kept(folder, NAME, lambda new: built(folder, str(new)).close())
+    say(NAME, "build_s", build_s)
+    shard = q.EdgeShard.load(str(home))
     vectors = [e.tolist() for e in emb]
     limit = q.Filter(must=[q.FieldCondition(key="price_cents", range=q.RangeFloat(lte=3000.0))])
     arms = {
@@ -34,37 +34,17 @@ def main(folder: Path) -> None:
         "page": lambda n: (fused(shard, queries[n], vectors[n]), facets(shard, queries[n])),
         "page-filtered": lambda n: (fused(shard, queries[n], vectors[n], limit), facets(shard, queries[n], limit)),
     }
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    found = np.full((len(queries), SHOWN), -1)
-    for round in range(ROUNDS + 1):
-        for n in range(len(queries)):
-            for name, arm in arms.items():
-                start = perf_counter()
-                answer = arm(n)
-                if round:  # the first round warms up
-                    taken[name].append((perf_counter() - start) * 1e3)
-                if name == "fused":
-                    found[n, : len(answer)] = [point.id for point in answer]
+    taken, found = timed(arms, len(queries), ROUNDS, lambda points: [point.id for point in points])
     np.save(folder / "found-qdrant.npy", found)
     exact = [p.id for n in range(50) for p in top(shard, vectors[n], exact=True)]
     near = [p.id for n in range(50) for p in top(shard, vectors[n])]
-    say("recall@100", np.mean([len(set(exact[a : a + K]) & set(near[a : a + K])) / K for a in range(0, 50 * K, K)]))
-    for name, times in taken.items():
-        for share in (50, 99):
-            say(f"p{share}_ms:{name}", float(np.percentile(times, share)))
+    say(
+        NAME,
+        "recall@100",
+        np.mean([len(set(exact[a : a + K]) & set(near[a : a + K])) / K for a in range(0, 50 * K, K)]),
+    )
+    say_times(NAME, taken)
     shard.close()
-
-
-def opened(folder: Path) -> tuple[q.EdgeShard, float]:
-    """The index over the folder's items, and the seconds that building it took; built where it is missing."""
-    home, seconds = folder / "qdrant", folder / "qdrant-build_s.json"
-    if not seconds.exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir()
-        start = perf_counter()
-        built(folder, str(home)).close()
-        seconds.write_text(json.dumps(perf_counter() - start))
-    return q.EdgeShard.load(str(home)), json.loads(seconds.read_text())
 
 
 def built(folder: Path, home: str) -> q.EdgeShard:
@@ -110,10 +90,6 @@ def facets(shard: q.EdgeShard, text: str, keep: q.Filter | None = None) -> list[
     words = q.FieldCondition(key="text", match=q.MatchTextAny(text))
     both = q.Filter(must=[words] if keep is None else [words, *keep.must])
     return [shard.facet(q.FacetRequest(key=name, limit=50, filter=both)) for name in FACETS]
-
-
-def say(metric: str, value: float) -> None:
-    print(json.dumps({"metric": metric, "plan": "qdrant", "value": float(value)}), flush=True)
 
 
 if __name__ == "__main__":

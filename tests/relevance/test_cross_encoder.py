@@ -17,23 +17,12 @@ from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.relevance._pairs import training_pairs
 from aisle.relevance.cross_encoder import CrossEncoder, Lesson, pair_loss
 from aisle.retrieval.bm25 import Bm25
-from aisle.testing.case import _env_over, planted
 from aisle.training.settings import TrainSettings
 
 CONFIG = {
     "hidden_size": 16, "vocab_size": 40, "max_position_embeddings": 32, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
     "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def shop():
-    return planted()
-
-
-@pytest.fixture(scope="module")
-def env(shop):
-    return _env_over(shop.items)
 
 
 def network(head: str) -> PairNetwork:

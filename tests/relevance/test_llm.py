@@ -19,19 +19,8 @@ from aisle.relevance._judging import JudgeStage, in_words
 from aisle.relevance._llm import Llm, LlmMethod, threads
 from aisle.relevance._pairs import training_pairs
 from aisle.relevance._serving import BAD, GOOD, MID, tiers
-from aisle.testing.case import _env_over, planted
 
 SETTINGS = LlmMethod.tiny_settings()
-
-
-@pytest.fixture(scope="module")
-def shop():
-    return planted()
-
-
-@pytest.fixture(scope="module")
-def env(shop):
-    return _env_over(shop.items)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from aisle.relevance.lref.selection import (
 )
 from aisle.relevance.lref.tasks import EXPLAIN, MARKS, TOO_HIGH, TOO_LOW, Tasks, brand_of, wrong_labels
 from aisle.relevance.lref.written import aspects_in_words
-from aisle.testing.case import _env_over, planted
+from aisle.testing.case import planted
 from aisle.training.loop import train
 from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
@@ -149,16 +149,6 @@ class TestSamples:
 
 
 # -- reasoning ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def shop():
-    return planted()
-
-
-@pytest.fixture(scope="module")
-def env(shop):
-    return _env_over(shop.items)
 
 
 @pytest.fixture(scope="module")
