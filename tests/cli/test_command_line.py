@@ -142,6 +142,11 @@ def test_a_setting_of_a_slot_that_is_not_there_names_the_nearest() -> None:
         plan_named("lexical", ["retrieval.bm2.k=1"])
 
 
+def test_a_setting_that_a_single_method_lacks_names_the_nearest() -> None:
+    with pytest.raises(SettingError, match="did you mean 'dim'"):
+        plan_named("ranking.dnn", ["dimm=16"])
+
+
 def test_a_setting_of_a_single_method_needs_no_slot():
     long = plan_named("ranking.fusion", ["ranking.kind=rrf", "depth.rank=50"])
     assert plan_named("ranking.fusion", ["kind=rrf", "depth.rank=50"]) == long

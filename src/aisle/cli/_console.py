@@ -58,7 +58,7 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
 def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
     """A recipe, a single method, or a plan file, with ``path=value`` settings applied.
 
-    Of a single method a setting may be named as the method has it (``width=64``) or in the plan (``ranking.width=64``).
+    Of a single method a setting may be named as the method has it (``dim=16``) or in the plan (``ranking.dim=16``).
     Raises UnknownName.
     """
     from aisle import recipes
@@ -80,14 +80,18 @@ def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:
 
 
 def _in_plan(name: str, assignment: str) -> str:
-    """``width=64`` of the method ``ranking.dnn`` as ``ranking.width=64``; what names a part of the plan stays as it is."""
+    """``dim=16`` of the method ``ranking.dnn`` as ``ranking.dim=16``; what names a part of the plan stays as it is.
+
+    Raises SettingError for what names neither.
+    """
     from aisle.core import registry
+    from aisle.core.method import refuse_unknown
     from aisle.funnel.plan import MANY, Plan
 
-    cls: Any = registry.method(name)
     head = assignment.partition("=")[0].partition(".")[0]
-    if head in Plan.__dataclass_fields__ or head not in cls.model_fields:
+    if head in Plan.__dataclass_fields__:
         return assignment
+    refuse_unknown(registry.method(name), {head: None})
     slot = name if registry.folder_of(name) in MANY else registry.folder_of(name)
     return f"{slot}.{assignment}"
 

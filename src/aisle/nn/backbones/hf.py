@@ -92,7 +92,7 @@ class Hf(Backbone):
         except OSError as error:
             raise StateError(
                 f"no model {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder that holds one, or set "
-                "download=true to let it be fetched"
+                "pretrained.download=true to let it be fetched"
             ) from None
         if vocab_size > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocab_size, mean_resizing=False)
@@ -210,7 +210,7 @@ def hf_words(shape: HfShape, marks: Sequence[str]) -> Words:
     except (OSError, ValueError) as error:
         raise StateError(
             f"no vocabulary of {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder with its "
-            "tokenizer.json, or set download=true to let it be fetched"
+            "tokenizer.json, or set pretrained.download=true to let it be fetched"
         ) from None
     return Words.extended(tokenizer.backend_tokenizer, marks)
 
