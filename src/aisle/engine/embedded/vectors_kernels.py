@@ -54,44 +54,90 @@ def score_rows(base_ID: Array, delta_ND: Array, place_I: Array, row_N: Array, qu
 
 
 @compiled
-def scan(
-    codes_PD: Array,
-    scale_P: Array,
-    row_P: Array,
-    start_C: Array,
-    order_C: Array,
-    allowed_I: Array,
-    query_D: Array,
-    patience: int,
-    entries: int,
-    score_H: Array,
-    row_H: Array,
-) -> int:
-    """Look into cells in ``order_C`` until of the last ``patience`` allowed rows at most ``entries`` were among the best.
+def search(
+    codes_PD: Array, scale_P: Array, row_P: Array, start_C: Array, centre_CD: Array, centre_scale_C: Array,
+    base_ID: Array, delta_ND: Array, place_I: Array, allowed_MI: Array, query_D: Array,
+    patience: int, entries: int, score_MH: Array, row_MH: Array, used_M: Array,
+) -> None:  # fmt: skip
+    """Look into cells, nearest first, for each mask until of the last ``patience`` rows that it allows at most ``entries`` were
+    among the best.  Rows are compared by their codes.
 
-    Rows are compared by their codes.  The H best stand in ``score_H`` and ``row_H``, a heap with the worst first; returns
+    The H best of each mask come to stand in ``row_MH`` with their exact scores in ``score_MH``, in no order; ``used_M`` says
     how many there are.
     """
-    size, compared, entered = 0, 0, 0
-    for cell in order_C:
+    M, H = score_MH.shape
+    near_C, cell_C = np.empty(len(start_C) - 1, np.float32), np.arange(len(start_C) - 1)
+    for cell in cell_C:
+        near_C[cell] = inner_code(centre_CD[cell], query_D) * centre_scale_C[cell] if len(cell_C) > 1 else 0
+    left = _nearest_first(near_C, cell_C)
+    compared_M, entered_M, going_M = np.zeros(M, np.int64), np.zeros(M, np.int64), np.arange(M)
+    going: Any = M
+    while left > 0 and going > 0:
+        cell = cell_C[0]
+        left = _without_first(near_C, cell_C, left)
         for p in range(start_C[cell], start_C[cell + 1]):
-            row = row_P[p]
-            if not allowed_I[row]:
-                continue
-            compared += 1
-            score = inner_code(codes_PD[p], query_D) * scale_P[p]
-            if size < len(score_H):
-                _rise(score_H, row_H, size, score, row)
-                size += 1
-                entered += 1
-            elif score > score_H[0] or (score == score_H[0] and row < row_H[0]):
-                _sink(score_H, row_H, score, row)
-                entered += 1
-        if compared >= patience:
-            if entered <= entries and size == len(score_H):
-                break
-            compared, entered = 0, 0
-    return size
+            row, score, known = row_P[p], np.float32(0), False
+            for g in range(going):
+                m = going_M[g]
+                if not allowed_MI[m, row]:
+                    continue
+                if not known:
+                    score, known = inner_code(codes_PD[p], query_D) * scale_P[p], True
+                compared_M[m] += 1
+                if used_M[m] < H:
+                    _rise(score_MH[m], row_MH[m], used_M[m], score, row)
+                    used_M[m] += 1
+                    entered_M[m] += 1
+                elif score > score_MH[m, 0] or (score == score_MH[m, 0] and row < row_MH[m, 0]):
+                    _sink(score_MH[m], row_MH[m], score, row)
+                    entered_M[m] += 1
+        still: Any = 0
+        for g in range(going):
+            m = going_M[g]
+            if compared_M[m] >= patience:
+                if entered_M[m] <= entries and used_M[m] == H:
+                    continue
+                compared_M[m], entered_M[m] = 0, 0
+            going_M[still] = m
+            still += 1
+        going = still
+    for m in range(M):
+        score_rows(base_ID, delta_ND, place_I, row_MH[m, : used_M[m]].copy(), query_D, score_MH[m, : used_M[m]])
+
+
+@compiled
+def _nearest_first(near_C: Array, cell_C: Array) -> int:
+    """Make a heap of the cells, the nearest first; returns how many there are."""
+    for at in range(len(cell_C) // 2 - 1, -1, -1):
+        _settle(near_C, cell_C, at, len(cell_C))
+    return len(cell_C)
+
+
+@compiled
+def _without_first(near_C: Array, cell_C: Array, left: int) -> int:
+    """Take the nearest cell off the heap; returns how many are left."""
+    cell_C[0] = cell_C[left - 1]
+    _settle(near_C, cell_C, 0, left - 1)
+    return left - 1
+
+
+@compiled
+def _settle(near_C: Array, cell_C: Array, at: int, left: int) -> None:
+    """Move a cell down to its place among the ``left`` ones; of cells that are as near the lower one comes first."""
+    moved = cell_C[at]
+    while True:
+        below = 2 * at + 1
+        if below >= left:
+            break
+        if below + 1 < left and _worse(
+            near_C[cell_C[below]], cell_C[below], near_C[cell_C[below + 1]], cell_C[below + 1]
+        ):
+            below += 1
+        if not _worse(near_C[moved], moved, near_C[cell_C[below]], cell_C[below]):
+            break
+        cell_C[at] = cell_C[below]
+        at = below
+    cell_C[at] = moved
 
 
 @compiled
