@@ -14,6 +14,10 @@ import numpy as np
 from aisle.core.errors import DataError
 from aisle.core.lists import Array, ItemLists
 
+END = b"\n"
+MOST_BYTES = 400_000
+"""Of an unpacked cursor that are read."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageTrace:
@@ -57,8 +61,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cursor:
-    """Where a list goes on: the funnel and log sequence it was made with, its seed, the next offset, its ranked prefix, and
-    the other rows that it lists beside those that the words match."""
+    """Where a list goes on: the funnel and log sequence it was made with, its seed, the next offset, its ranked prefix
+    (int32), and the other rows that it lists beside those that the words match (int32, ascending)."""
 
     funnel: str
     generation: int
@@ -70,37 +74,27 @@ class Cursor:
 
     def encode(self) -> str:
         """Text that is safe in an address."""
-        fields = [
-            self.funnel,
-            self.generation,
-            self.sequence,
-            self.seed,
-            self.offset,
-            _packed(self.prefix),
-            _packed(self.near),
-        ]
-        return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+        numbers = [self.funnel, self.generation, self.sequence, self.seed, self.offset, len(self.prefix)]
+        # Steps are smaller numbers than rows, and pack into less.
+        rows = np.concatenate([self.prefix, np.diff(self.near, prepend=0)]).astype("<i4")
+        # A small window: the usual one takes longer to set up than a hundred rows to pack.
+        packer = zlib.compressobj(level=1, wbits=9, memLevel=1)
+        packed = packer.compress(json.dumps(numbers).encode() + END + rows.tobytes()) + packer.flush()
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
         """Raises DataError for anything that ``encode`` did not write."""
         try:
-            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            funnel, generation, sequence, seed, offset, prefix, near = json.loads(raw)
+            packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            head, end, body = zlib.decompressobj().decompress(packed, MOST_BYTES).partition(END)
+            funnel, generation, sequence, seed, offset, size = json.loads(head)
+            if not end or not 0 <= int(size) <= len(body) // 4:
+                raise ValueError(f"{len(body)} bytes of rows, of which {size} rows were ranked")
+            rows = np.frombuffer(body, "<i4").astype(np.int32)
             numbers = int(generation), int(sequence), int(seed), int(offset)
-            return cls(str(funnel), *numbers, _unpacked(prefix), _unpacked(near))
+            return cls(str(funnel), *numbers, rows[: int(size)], np.cumsum(rows[int(size) :], dtype=np.int32))
         except (ValueError, TypeError, zlib.error) as error:
             raise DataError(
                 f"the cursor {text[:20]!r}... is not one of ours ({error}); ask for the first page again"
             ) from None
-
-
-def _packed(rows: Array) -> str:
-    # A small window: the usual one takes longer to set up than a hundred rows to pack.
-    packer = zlib.compressobj(level=1, wbits=9, memLevel=1)
-    return base64.b64encode(packer.compress(rows.astype("<i4").tobytes()) + packer.flush()).decode()
-
-
-def _unpacked(text: str) -> Array:
-    unpacked = zlib.decompressobj().decompress(base64.b64decode(text), 4 * 100_000)
-    return np.frombuffer(unpacked, "<i4").astype(np.int32)

@@ -55,7 +55,7 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[s
 def synonyms_error(standing: Standing) -> str | None:
     """Why the shop's synonyms, as they are now, cannot be used."""
     rules = standing.engine.text.synonyms
-    rules.current()
+    rules.look()
     return rules.error
 
 

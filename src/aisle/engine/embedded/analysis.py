@@ -150,6 +150,10 @@ class Analyser:
         """The parsed query, of a pasted text its first words.  Stop words are dropped unless there is nothing else."""
         return self._parsed(text[:LONGEST_QUERY])
 
+    def forget(self) -> None:
+        """Drop the queries that are kept parsed."""
+        self._parsed.cache_clear()
+
     def _parse(self, text: str) -> Query:
         words: list[Word] = []
         phrases: list[tuple[Word, ...]] = []

@@ -16,7 +16,7 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.engine.embedded.compiled import compiled, prefetch
-from aisle.engine.embedded.impacts_kernels import _offer, place_of
+from aisle.engine.embedded.impacts_kernels import place_of
 
 BLOCK_BITS = 13
 BLOCK = 1 << BLOCK_BITS
@@ -25,6 +25,7 @@ NO_WORD = 64
 """Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
 AHEAD = 64
 """Documents whose words are asked of the memory together."""
+BINS = 1024
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -289,13 +290,36 @@ def phrase_counts(
 
 @compiled
 def best_rows(row_N: Array, score_N: Array, allowed_I: Array, k: int) -> Any:
-    """Rows int64 and scores float32 of the k best allowed ones, in no order; ties go to the lower row."""
-    score_K, row_K, size = np.zeros(k, np.float32), np.zeros(k, np.int64), 0
+    """Rows int32 and scores float32 among which the k best allowed ones are, in no order, with all that tie with the k-th.
+
+    The scores are counted in BINS of like width, so that those far from the best are left out without a comparison that
+    processors cannot foresee; hardly more than k are returned, unless very many score alike.
+    """
+    bin_N, used = np.empty(len(row_N), np.int16), 0
+    low, high = np.float32(np.inf), np.float32(-np.inf)
     for n in range(len(row_N)):
-        row = row_N[n]
-        if row < len(allowed_I) and allowed_I[row] and (size < k or score_N[n] >= score_K[0]):
-            size = _offer(score_K, row_K, size, score_N[n], row)
-    return row_K[:size], score_K[:size]
+        allowed = row_N[n] < len(allowed_I) and allowed_I[row_N[n]]
+        bin_N[n] = np.int16(allowed) - np.int16(1)
+        used += np.int64(allowed)
+        low = min(low, score_N[n] if allowed else low)
+        high = max(high, score_N[n] if allowed else high)
+    least = np.int16(0)
+    if used > k:
+        count_B, factor = np.zeros(BINS, np.int64), np.float32(BINS - 1) / max(high - low, np.float32(1e-9))
+        for n in range(len(row_N)):
+            if bin_N[n] >= 0:
+                bin_N[n] = np.int16((score_N[n] - low) * factor)
+                count_B[bin_N[n]] += 1
+        least, used = np.int16(BINS - 1), count_B[BINS - 1]
+        while used < k:
+            least -= np.int16(1)
+            used += count_B[least]
+    rows, scores, at = np.empty(used + 1, np.int32), np.empty(used + 1, np.float32), 0
+    for n in range(len(row_N)):
+        # Written whether it counts or not, for the same reason.
+        rows[at], scores[at] = row_N[n], score_N[n]
+        at += np.int64(bin_N[n] >= least)
+    return rows[:used], scores[:used]
 
 
 @compiled
