@@ -15,8 +15,7 @@ from aisle.core.errors import DataError
 from aisle.core.lists import Array, ItemLists
 
 END = b"\n"
-MOST_BYTES = 400_000
-"""Of an unpacked cursor that are read."""
+"""Of what a cursor says before its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +73,41 @@ class Cursor:
 
     def encode(self) -> str:
         """Text that is safe in an address."""
-        numbers = [self.funnel, self.generation, self.sequence, self.seed, self.offset, len(self.prefix)]
-        # Steps are smaller numbers than rows, and pack into less.
-        rows = np.concatenate([self.prefix, np.diff(self.near, prepend=0)]).astype("<i4")
-        # A small window: the usual one takes longer to set up than a hundred rows to pack.
-        packer = zlib.compressobj(level=1, wbits=9, memLevel=1)
-        packed = packer.compress(json.dumps(numbers).encode() + END + rows.tobytes()) + packer.flush()
-        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+        steps = np.diff(self.near, prepend=0)
+        width = _bytes_of(max(self.prefix.max(initial=0), steps.max(initial=0)))
+        fields = [self.funnel, self.generation, self.sequence, self.seed, self.offset, len(self.prefix), width]
+        body = json.dumps(fields).encode() + END + _packed(self.prefix, width) + _packed(steps, width)
+        return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "little") + body).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
         """Raises DataError for anything that ``encode`` did not write."""
         try:
             packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            head, end, body = zlib.decompressobj().decompress(packed, MOST_BYTES).partition(END)
-            funnel, generation, sequence, seed, offset, size = json.loads(head)
-            if not end or not 0 <= int(size) <= len(body) // 4:
-                raise ValueError(f"{len(body)} bytes of rows, of which {size} rows were ranked")
-            rows = np.frombuffer(body, "<i4").astype(np.int32)
-            numbers = int(generation), int(sequence), int(seed), int(offset)
+            if zlib.crc32(packed[4:]) != int.from_bytes(packed[:4], "little"):
+                raise ValueError("a part of it is missing or different")
+            head, _, body = packed[4:].partition(END)
+            funnel, generation, sequence, seed, offset, size, width = json.loads(head)
+            rows, numbers = _unpacked(body, int(width)), (int(generation), int(sequence), int(seed), int(offset))
             return cls(str(funnel), *numbers, rows[: int(size)], np.cumsum(rows[int(size) :], dtype=np.int32))
-        except (ValueError, TypeError, zlib.error) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:
             raise DataError(
                 f"the cursor {text[:20]!r}... is not one of ours ({error}); ask for the first page again"
             ) from None
+
+
+def _bytes_of(largest: int) -> int:
+    """How many bytes the numbers up to this one take."""
+    return max(1, (int(largest).bit_length() + 7) // 8)
+
+
+def _packed(numbers: Array, width: int) -> bytes:
+    """The lowest ``width`` bytes of each, none of which is negative."""
+    return numbers.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+
+
+def _unpacked(body: bytes, width: int) -> Array:
+    """int32: the inverse of ``_packed``."""
+    whole = np.zeros((len(body) // width, 4), np.uint8)
+    whole[:, :width] = np.frombuffer(body, np.uint8).reshape(-1, width)
+    return whole.view("<u4").astype(np.int32).ravel()

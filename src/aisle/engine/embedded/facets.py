@@ -21,6 +21,8 @@ from aisle.engine.embedded.filters import Fields, stored
 
 MOST_VALUES = 50
 MOST_BUCKETS = 8
+FEW = 16
+"""A match set is small when it is less than this part of the catalogue."""
 REMEMBERED = 256
 SAMPLED = 2048
 """Values that are looked at for the width of buckets."""
@@ -70,11 +72,11 @@ class FacetCounter:
         self._fields.check(name)
         labels = self._fields.codes(name)[1]
         wanted = np.array([_begins(label, texts) for label in labels], bool)
-        count_V = self._count(name, self._rows(self._allowed(without(filter, name), match)))
+        count_V = self._count(name, self._rows(without(filter, name), match))
         return _shown(labels, np.where(wanted, count_V, 0))
 
     def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
-        chosen = self._rows(self._allowed(filter, match))
+        chosen = self._rows(filter, match)
         size = len(chosen.alone) + len(chosen.variants)
         groups = len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
         rows = {filter: chosen}
@@ -82,19 +84,24 @@ class FacetCounter:
         for name in names:
             others = without(filter, name)
             if others not in rows:
-                rows[others] = self._rows(self._allowed(others, match))
+                rows[others] = self._rows(others, match)
             numeric = self._fields.is_numeric(name)
             facets[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
         return Tally(size, groups, facets)
 
-    def _allowed(self, filter: Filter | None, match: Array | None) -> Array:
-        allowed = self._fields.bitmap(filter)
-        return allowed if match is None else allowed & match
-
-    def _rows(self, rows_I: Array) -> Rows:
-        groups = self._fields.groups
-        alone = rows_where(rows_I & groups.alone)
-        return Rows(frozen(alone), frozen(kernels.those_in(groups.variants, frozen(rows_I))))
+    def _rows(self, filter: Filter | None, match: Array | None) -> Rows:
+        """The rows of a match set that a filter leaves."""
+        allowed, groups = self._fields.bitmap(filter), self._fields.groups
+        if match is None or FEW * np.count_nonzero(match) > len(match):
+            mask = allowed if match is None else allowed & match
+            return Rows(
+                frozen(rows_where(mask & groups.alone)), frozen(kernels.those_in(groups.variants, frozen(mask)))
+            )
+        # Few rows are put by product more quickly than they are picked out of all that are.
+        rows = rows_where(match, allowed)
+        alone = groups.alone[rows]
+        variants = rows[~alone]
+        return Rows(frozen(rows[alone]), frozen(variants[np.argsort(groups.number[variants], kind="stable")]))
 
     def _count(self, name: str, rows: Rows) -> Array:
         """int64[V]: products that have each label."""
@@ -175,11 +182,11 @@ def _step(low: float, high: float, least: float) -> float:
 
 def _shown(labels: Sequence[str], count_V: Array, always: Sequence[int] = ()) -> dict[str, Any]:
     """The values with most products, by count and then by label, and those that are chosen."""
+    some = np.flatnonzero(count_V)
     # One number for both, so that few of many labels are picked quickly.
-    key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
-    some = np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
-    some = some[count_V[some] > 0]
-    shown = some[np.argsort(-key_V[some])].tolist()
+    key = some - count_V[some] * len(labels)
+    best = np.argpartition(key, MOST_VALUES)[:MOST_VALUES] if len(some) > MOST_VALUES else np.arange(len(some))
+    shown = some[best[np.argsort(key[best])]].tolist()
     shown += [v for v in always if v not in shown]
     counts = zip(shown, count_V[shown].tolist(), strict=True)
     return {"kind": "values", "values": [{"value": labels[v], "count": count} for v, count in counts]}

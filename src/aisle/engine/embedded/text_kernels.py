@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.compiled import compiled, prefetch
+from aisle.engine.embedded.compiled import bit_count, compiled, lowest_bit, prefetch
 from aisle.engine.embedded.impacts_kernels import place_of
 
 BLOCK_BITS = 13
@@ -92,9 +92,12 @@ def count_gone(
 @compiled
 def _add(
     docs: Array, tfs: Array, length_D: Array, share_TL: Array, norm_L: Array, weight: Any, bit: Any,
-    at: Any, stop: Any, low: Any, high: Any, sums: Array, seen: Array,
+    at: Any, stop: Any, low: Any, high: Any, sums: Array, seen: Array, touched: Array,
 ) -> Any:  # fmt: skip
-    """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on."""
+    """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on.
+
+    ``touched`` gets a bit for each document, 64 of them in a number.
+    """
     while at < stop and docs[at] < high:
         doc, tf = np.uint32(docs[at]), tfs[at]
         length = length_D[doc]
@@ -104,6 +107,7 @@ def _add(
         else:
             sums[place] += weight * np.float32(tf) / (np.float32(tf) + norm_L[length])
         seen[place] |= bit
+        touched[place >> np.uint32(6)] |= np.uint64(1) << np.uint64(place & np.uint32(63))
         at += 1
     return at
 
@@ -122,7 +126,7 @@ def evaluate(
     """
     L = len(start_L)
     at_L = start_L.copy()
-    sums, seen = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
+    sums, seen, touched = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64), np.zeros(BLOCK >> 6, np.uint64)
     best, part, here = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
     used = 0
     while True:
@@ -143,7 +147,7 @@ def evaluate(
                     f = field_L[n]
                     at_L[n] = _add(
                         docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bits_L[n],
-                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen,
+                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen, touched,
                     )  # fmt: skip
                     n += 1
                 if many:
@@ -156,37 +160,26 @@ def evaluate(
                     seen[d] |= here[d]
                     best[d] = 0
                     here[d] = 0
-        used = _collect(sums, seen, dead_D, low, min(BLOCK, length_FD.shape[1] - low), doc_N, score_N, seen_N, used)
+        used = _collect(sums, seen, touched, dead_D, low, doc_N, score_N, seen_N, used)
 
 
 @compiled
 def _collect(
-    sums: Array, seen: Array, dead_D: Array, low: Any, size: Any,
+    sums: Array, seen: Array, touched: Array, dead_D: Array, low: Any,
     doc_N: Array, score_N: Array, seen_N: Array, used: Any,
 ) -> Any:  # fmt: skip
     """Move what was seen of a block behind the first ``used`` documents; returns how many there are then.
 
-    Eight documents are looked at together, and those that were seen are written without a branch, which processors
-    cannot foresee here.
+    From bit to bit, since processors cannot foresee which document comes next.
     """
-    for at in range(size >> 3):
-        n = np.uint32(at << 3)
-        if not (
-            seen[n] | seen[n + 1] | seen[n + 2] | seen[n + 3] | seen[n + 4] | seen[n + 5] | seen[n + 6] | seen[n + 7]
-        ):
-            continue
-        for d in range(n, n + np.uint32(8)):
-            if seen[d]:
-                if not dead_D[low + d]:
-                    doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
-                    used += 1
-                sums[d] = 0
-                seen[d] = 0
-    for d in range(size & ~7, size):
-        if seen[d]:
-            if not dead_D[low + d]:
-                doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
-                used += 1
+    for word in range(len(touched)):
+        bits = touched[word]
+        touched[word] = 0
+        while bits:
+            d = (np.int64(word) << 6) + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
+            used += np.int64(not dead_D[low + d])
             sums[d] = 0
             seen[d] = 0
     return used
@@ -205,7 +198,7 @@ def finish(
     for n in range(len(doc_N)):
         seen = seen_N[n]
         score_N[n] += all_words if seen & wanted == wanted else np.float32(0)
-        held = _bit_count(seen & asked)
+        held = bit_count(seen & asked)
         missing_N[n] = none if held == 0 else max(needed - held, 0)
         row_N[n] = row_D[doc_N[n]]
 
@@ -245,15 +238,6 @@ def _stands(words: Array, splits: Array, term_W: Array, slot: Any, first: Any, s
         if words[p] >= 0 and term_W[words[p]] == first and words[p + gap] >= 0 and term_W[words[p + gap]] == second:
             count += 1
     return count
-
-
-@compiled
-def _bit_count(bits: Any) -> Any:
-    """Set bits of a uint64, written as compilers know it for one instruction."""
-    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @compiled
