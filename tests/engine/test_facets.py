@@ -6,6 +6,7 @@ import pytest
 from aisle.core.filters import And, In, Range, Sort, without
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
+from aisle.engine.embedded import facets as facets_module
 from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.compiled import rows_where
 from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
@@ -55,6 +56,16 @@ def test_counts_equal_counting_by_hand(items, fields, filter, share):
             for bucket in facet["buckets"]:
                 inside = rows_of(fields, Range(field, bucket["low"], bucket["high"]), None)[rows]
                 assert bucket["count"] == len(set(group[rows[inside]])), "a bucket counts what its range would find"
+
+
+@pytest.mark.parametrize("filter", FILTERS, ids=str)
+def test_few_rows_are_counted_as_many_are(items, fields, filter, monkeypatch):
+    match = np.random.default_rng(5).random(items.num_rows) < 0.3
+    counted = []
+    for few in (0, items.num_rows + 1):
+        monkeypatch.setattr(facets_module, "FEW", few)
+        counted.append(FacetCounter(fields).count(filter, match, FIELDS))
+    assert counted[0] == counted[1]
 
 
 def test_selected_values_are_always_shown(items, fields):
@@ -147,3 +158,5 @@ def test_rows_of_a_mask(size, share):
     mask = np.random.default_rng(size).random(size + 3) < share
     for part in (mask[:size], mask[3:]):
         np.testing.assert_array_equal(rows_where(part), np.flatnonzero(part))
+        other = np.random.default_rng(7).random(size) < 0.5
+        np.testing.assert_array_equal(rows_where(part, other), np.flatnonzero(part & other))
