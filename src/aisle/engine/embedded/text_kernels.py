@@ -279,7 +279,9 @@ def best_rows(row_N: Array, score_N: Array, allowed_I: Array, k: int) -> Any:
     The scores are counted in BINS of like width, so that those far from the best are left out without a comparison that
     processors cannot foresee; hardly more than k are returned, unless very many score alike.
     """
-    bin_N, used = np.empty(len(row_N), np.int16), 0
+    bin_N = np.empty(len(row_N), np.int16)
+    used: Any = 0
+    at: Any = 0
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for n in range(len(row_N)):
         allowed = row_N[n] < len(allowed_I) and allowed_I[row_N[n]]
@@ -298,7 +300,7 @@ def best_rows(row_N: Array, score_N: Array, allowed_I: Array, k: int) -> Any:
         while used < k:
             least -= np.int16(1)
             used += count_B[least]
-    rows, scores, at = np.empty(used + 1, np.int32), np.empty(used + 1, np.float32), 0
+    rows, scores = np.empty(used + 1, np.int32), np.empty(used + 1, np.float32)
     for n in range(len(row_N)):
         # Written whether it counts or not, for the same reason.
         rows[at], scores[at] = row_N[n], score_N[n]
