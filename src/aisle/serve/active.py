@@ -15,6 +15,8 @@ from aisle.funnel.guard import Guard
 from aisle.serve.board import Board
 from aisle.serve.writing import Writing
 
+MOST_WORDS = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Active:
@@ -40,9 +42,13 @@ class Links:
 
 
 def warmed(funnel: Funnel) -> Funnel:
-    """The same funnel after its first, slow requests; what these took does not count against its stages."""
+    """The same funnel after its first, slow requests; what these took does not count against its stages.
+
+    Some have one word, some two and so on, since an encoder may prepare for each length.
+    """
     titles = funnel.env.engine.items.text("title", np.flatnonzero(funnel.env.engine.items.live)[:2])
-    for query in [*(" ".join(title.split()[:2]) for title in titles), ""]:
+    lengths = [" ".join("a" * words) for words in range(1, 1 + MOST_WORDS)]
+    for query in [*(" ".join(title.split()[:2]) for title in titles), *lengths, ""]:
         funnel.serve(Requests.make([query]), facets=None)
     return replace(funnel, guard=Guard())
 
