@@ -124,7 +124,7 @@ def rounded():
 
 def test_8_bits_round_weights_and_what_they_are_multiplied_with_where_the_revision_says_so(exact, rounded, titles):
     weights_only = on_openvino("int8-weights")
-    assert {e.revision.split("-openvino-")[1] for e in (rounded, weights_only)} <= {"int8-3", "int8-weights-3"}
+    assert {e.revision.split("-openvino-")[1] for e in (rounded, weights_only)} <= {"int8-2", "int8-weights-2"}
     asked = titles[:30]
     full, by_weights, both = (e.encode(asked) for e in (exact, weights_only, rounded))
     assert 0.997 < (full * by_weights).sum(1).min() < 0.9999

@@ -9,7 +9,7 @@ import numpy as np
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.core.roles import BagMaker
-from aisle.data.view import View
+from aisle.engine.embedded.behaviour import LiveBehaviour
 from aisle.funnel import Funnel
 from aisle.funnel.guard import Guard
 from aisle.serve.board import Board
@@ -20,17 +20,15 @@ MOST_WORDS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Active:
-    """What answers right now; ``view``: the log that users' histories are taken from."""
+    """What answers right now; ``behaviour``: where users' histories are taken from."""
 
     funnel: Funnel
     plan_name: str
-    view: View | None = None
+    behaviour: LiveBehaviour | None = None
 
-    def history(self, user: int) -> ItemLists | None:
-        """One list: what the user did so far, as the log of this shop knew it when it was opened.  None: unknown."""
-        if user < 0 or self.view is None:
-            return None
-        return self.view.histories(np.array([user]), float("inf"))
+    def history(self, user: int, at_s: float) -> ItemLists | None:
+        """One list: what the user did before a time, as far as the log has been taken in.  None: unknown."""
+        return None if user < 0 or self.behaviour is None else self.behaviour.history(user, at_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

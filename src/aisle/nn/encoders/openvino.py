@@ -22,7 +22,7 @@ from aisle.core.errors import SettingError, nearest
 from aisle.core.lists import Array
 from aisle.nn.encoders.checkpoint import Checkpoint, TokenEncoder
 
-ARITHMETIC = 3
+ARITHMETIC = 2
 """Counted up whenever this file computes another vector from the same weights and text."""
 QUERY_TOKENS = range(3, 11)
 """Lengths that get a graph of their own, with the two marks around a text: 16 MB and a fifth of a second each, once."""
