@@ -170,6 +170,16 @@ def add_row(factor: Any, source: Any, i: Any, target: Any, j: Any, dim: Any) -> 
             target[j + d] += factor * source[i + d]
 
 
+@njit(inline="always")
+def ask(data: Any, row: Any, record: Any) -> None:
+    """Ask for the record of a row, every line of it: ``data[row * record]`` and R words from there (0: nothing)."""
+    first = row * record
+    for at in range(first, first + record, WIDE):
+        prefetch(data, at)
+    if record % WIDE > 0:
+        prefetch(data, first + record - 1)
+
+
 @intrinsic
 def squares8(typing: Any, source: Any, i: Any) -> Any:
     """float32: the sum of source[i:i+8] ** 2"""
