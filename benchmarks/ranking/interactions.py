@@ -19,14 +19,16 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from hhft import by_user
 from torch import nn
 
+from aisle.core.atomic import write_file
 from aisle.evaluate.auc import auc
 from aisle.nn.fixed_lookup import FixedLookup, IdField
 from aisle.nn.mlp import num_parameters
@@ -66,6 +68,7 @@ ARMS: dict[str, Callable[[float], Any]] = {
     "shared-blocks": hhft(share=True),
     "no-hiformer": hhft(layers=3, hiformer=0),
     "random-partition": hhft(),
+    "request-mask": hhft(request_mask=True),
 }
 MATCHED = frozenset({"dnn", "dcnv2", "transformer", "heterogeneous"})
 
@@ -127,16 +130,39 @@ def matched(arm: str, target: int) -> float:
     return high
 
 
-def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace) -> tuple[np.ndarray, int, float]:
-    """Scores of the test rows at the best epoch of the best learning rate by validation, the parameters, and that AUC."""
+class Tried(NamedTuple):
+    """One training: scores float[N] of the test rows at the best epoch by validation, and the AUC of validation there."""
+
+    scores: np.ndarray
+    parameters: int
+    validation: float
+    lr: float
+
+
+def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace) -> Tried:
+    """The training whose learning rate is the best by validation."""
     scale = matched(arm, num_parameters(network("hhft").trunk)) if arm in MATCHED else 1.0
-    tried = [trained(arm, scale, data, seed, lr, args) for lr in args.rates]
-    return max(tried, key=lambda found: found[2])
+    return max((kept(arm, scale, data, seed, lr, args) for lr in args.rates), key=lambda tried: tried.validation)
 
 
-def trained(
-    arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace
-) -> tuple[np.ndarray, int, float]:
+def kept(arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace) -> Tried:
+    """One training, or what an earlier call that was stopped kept of it."""
+    path = args.keep and args.keep / f"{args.task}-{args.rows}-{args.epochs}-{seed}-{arm}-{lr:g}.npz"
+    if path and path.exists():
+        with np.load(path) as file:
+            return Tried(file["scores"], int(file["parameters"]), float(file["validation"]), lr)
+    tried = trained(arm, scale, data, seed, lr, args)
+    if path:
+        write_file(path, partial(_save, tried))
+    return tried
+
+
+def _save(tried: Tried, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **tried._asdict())
+
+
+def trained(arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace) -> Tried:
     torch.manual_seed(seed)
     model = network(arm, scale).to(args.device)
     code, label = data["train"]
@@ -154,7 +180,7 @@ def trained(
     batches = RowBatches(len(code), 512, lambda rows: torch.from_numpy(rows).to(args.device), seed=seed)
     settings = TrainSettings(epochs=args.epochs, lr=lr, watch="auc", better="higher", patience=4)
     best = train(model, batches, loss, settings, validate=validate, seed=seed, device=args.device).best["auc"]
-    return scores(model.eval(), "test"), num_parameters(model.trunk), best
+    return Tried(scores(model.eval(), "test"), num_parameters(model.trunk), best, lr)
 
 
 def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None:
@@ -181,6 +207,9 @@ def main() -> None:
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scores", type=Path)
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for every finished training, so that a stopped call goes on"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     code, label, logit = made(args.task, args.rows + 30_000, args.seed)
@@ -197,10 +226,10 @@ def main() -> None:
     rows = [{"metric": "auc", "plan": "truth", "value": auc(tested, logit[args.rows + 10_000 :])}]
     values = {}
     for arm in args.arms:
-        scored, size, validation = run(arm, data, args.seed, args)
-        values[arm] = by_user(tested, scored, np.arange(len(scored)), gauc=False)["auc"]
-        rows.append({"metric": "auc", "plan": arm, "value": auc(tested, scored), "parameters": size})
-        print({**rows[-1], "validation": validation}, file=sys.stderr, flush=True)
+        best = run(arm, data, args.seed, args)
+        values[arm] = by_user(tested, best.scores, np.arange(len(tested)), gauc=False)["auc"]
+        rows.append({"metric": "auc", "plan": arm, "value": auc(tested, best.scores), "parameters": best.parameters})
+        print({**rows[-1], "lr": best.lr, "validation": best.validation}, file=sys.stderr, flush=True)
     if args.scores:
         keep_scores(args.scores, values, args.seed)
     print(json.dumps(rows, indent=1))
