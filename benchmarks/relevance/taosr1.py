@@ -12,7 +12,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
     sft         fine-tuning: order, pairs, step noise of the teacher
     long        the same with three times the steps
     weighted    the same with class weights
-    dpo         sft, then DPO on pairs from a third of the pool
+    dpo         sft, then DPO on pairs from a third of the pool; own: without the writer's answers, beta0.5, nll0: other settings
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
@@ -74,6 +74,8 @@ POOL = 12_000
 DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
 LONGER = 3
+DPO_KINDS = {"own": {"oracle": False}, "beta0.5": {"beta": 0.5}, "nll0": {"nll": 0.0}}
+"""Settings of correction that the arms ``dpo/BASE/KIND`` try beside the usual ones."""
 NUM_FIRST = 8
 """Arms of the later stages that come before the long runs."""
 RECORD = (
@@ -103,10 +105,11 @@ def arms() -> list[str]:
         later += [f"sft/{base}", f"dpo/{base}", rl[0], *plain, f"best-of-g/{base}", *rl[1:3], f"weighted/{base}"]
         later += [f"dpo+grpo/{base}/balanced/outcome", rl[3]]
     long = [arm.replace("sft/", "long/", 1) for arm in first]
+    kinds = [f"dpo/{BASES[0]}/{kind}" for kind in DPO_KINDS]
     cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *later[NUM_FIRST:], *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *kinds, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,10 @@ class Bench:
                 epochs=100, max_steps=steps, evaluate_every=max(steps // 5, 1), lr=4e-3, warmup=0.05, weight_decay=0.01,
                 **BY_MACRO_F1,
             ),
-            correction=Correction(train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1)),
+            correction=Correction(
+                train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1),
+                **(DPO_KINDS[rest[0]] if kind == "dpo" and rest else {}),
+            ),
             reinforcement=Reinforcement(
                 steps=RL_STEPS, group=GROUP, balanced="balanced" in rest, reward="gated" if "gated" in rest else "outcome",
                 train=TrainSettings(lr=5e-4, weight_decay=0.0, schedule="constant", evaluate_every=40, **BY_MACRO_F1),

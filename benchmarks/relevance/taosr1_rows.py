@@ -38,12 +38,20 @@ PAIRS = (
     ("rejection fine-tuning", "best-of-g/{b}", "sft/{b}"),
     ("DPO", "dpo/{b}", "sft/{b}"),
     ("GRPO", "grpo/{b}/balanced/outcome", "sft/{b}"),
+    ("DPO on own answers alone", "dpo/{b}/own", "sft/{b}"),
+    ("DPO with a larger beta", "dpo/{b}/beta0.5", "sft/{b}"),
+    ("DPO without its anchor", "dpo/{b}/nll0", "sft/{b}"),
     ("DPO and GRPO", "dpo+grpo/{b}/balanced/outcome", "sft/{b}"),
     ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
     ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
     ("GRPO against the same labels, balanced", "grpo/{b}/balanced/outcome", "more-sft/{b}/balanced"),
     ("GRPO against the same labels, natural", "grpo/{b}/natural/outcome", "more-sft/{b}/natural"),
     ("GRPO against rejection fine-tuning", "grpo/{b}/balanced/outcome", "best-of-g/{b}"),
+    (
+        "reasoning first reinforced, against label first on the same labels",
+        "grpo/reason_first/{n}/balanced/outcome",
+        "more-sft/label_first/{n}/natural",
+    ),
     ("GRPO against class weights", "grpo/{b}/balanced/outcome", "weighted/{b}"),
 )
 """What is compared: words, arm, baseline.  {b}: a base of the later stages; {n}: its pairs and noise."""

@@ -25,7 +25,6 @@ from aisle.nn.backbones.backbone import Decoding
 from aisle.nn.backbones.tiny import EPS, Tiny
 from aisle.nn.backbones.tiny_kernels import PANEL
 
-
 HIDDEN = -1e30
 """What is added to the score of a place that holds no token."""
 
