@@ -42,7 +42,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
-from taosr1_rows import differences, figures, plotted, printed
+from taosr1_rows import differences, figures, of_seeds, plotted, printed
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
@@ -208,14 +208,15 @@ class Bench:
         return np.load(path), data.true, data.test.query
 
     def contradictions(self, arm: str) -> float:
-        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to."""
-        llm = self.judge(arm)
-        said = (
-            []
-            if llm.grammar.order == "label_only"
-            else said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
-        )
-        return hallucination_rate(said, RuleTable(len(llm.scale)))
+        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to; kept beside the
+        weights."""
+        path = self.weights(arm).with_suffix(".drawn")
+        if not path.exists():
+            llm = self.judge(arm)
+            reasons = llm.grammar.order != "label_only"
+            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0) if reasons else []
+            path.write_text(str(hallucination_rate(said, RuleTable(len(llm.scale)))))
+        return float(path.read_text())
 
     def _test(self, reader: Reader) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
@@ -233,7 +234,7 @@ class Bench:
         return {"threshold": threshold, **found, "by_kind": by_kind}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _data(seed: int) -> HardQueries:
     return hard_queries(seed)
 
@@ -342,11 +343,12 @@ def main() -> None:
             runs.setdefault(arm, set()).add(seed)
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
         compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
-        drawn = [
-            {"metric": "hallucination:drawn", "plan": arm, "value": benches[seed].contradictions(arm), "seed": seed}
-            for arm, seeds in runs.items() for seed in sorted(seeds)[:1] if not arm.startswith("cross/")
-        ]  # fmt: skip
-        printed([*figures(rows(args.out)), *drawn, *compared])
+        drawn = {
+            arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
+            for arm, seeds in runs.items() if not arm.startswith("cross/")
+        }  # fmt: skip
+        drawn_rows = [of_seeds("hallucination:drawn", arm, found) for arm, found in drawn.items()]
+        printed([*figures(rows(args.out)), *drawn_rows, *compared])
 
 
 def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:

@@ -64,20 +64,24 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         by_arm.setdefault(row["arm"], []).append(row)
     out = []
     for arm, of in by_arm.items():
-        common = {"plan": arm, "seeds": len(of), "cpu_seconds": float(np.mean([row["cpu_seconds"] for row in of]))}
+        common = {"cpu_seconds": float(np.mean([row["cpu_seconds"] for row in of]))}
         values = {
             "macro_f1": [row["true"]["macro_f1"] for row in of],
+            "threshold": [row["threshold"] for row in of],
             "argmax_macro_f1": [row["true"]["argmax_macro_f1"] for row in of],
             "accuracy": [row["true"]["accuracy"] for row in of],
             "written:macro_f1": [row["written"]["macro_f1"] for row in of],
             "hallucination": [row["true"]["hallucination"] for row in of],
             **{f"f1:{c + 1}": [row["true"]["f1"][c] or 0.0 for row in of] for c in range(4)},
         }
-        out += [
-            {"metric": name, "value": float(np.mean(found)), "low": min(found), "high": max(found), **common}
-            for name, found in values.items()
-        ]
+        out += [of_seeds(name, arm, found) | common for name, found in values.items()]
     return out
+
+
+def of_seeds(metric: str, arm: str, value_S: Sequence[float]) -> dict[str, Any]:
+    """A row: mean, least and most over seeds."""
+    of = {"value": float(np.mean(value_S)), "low": min(value_S), "high": max(value_S), "seeds": len(value_S)}
+    return {"metric": metric, "plan": arm, **of}
 
 
 def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[str]) -> list[dict[str, Any]]:
