@@ -22,8 +22,8 @@ from torch.nn import functional
 from aisle.core.lists import Array
 from aisle.nn.backbones import tiny_kernels as kernels
 from aisle.nn.backbones.backbone import Decoding
+from aisle.nn.backbones.panels import PANEL
 from aisle.nn.backbones.tiny import EPS, Tiny
-from aisle.nn.backbones.tiny_kernels import PANEL
 
 HIDDEN = -1e30
 """What is added to the score of a place that holds no token."""
@@ -64,7 +64,7 @@ class CompiledDecoding(Decoding):
         fill = longest - kept[0][0].shape[2]
         keys = torch.stack([functional.pad(k, (0, 0, 0, fill)) for k, _ in kept])
         values = torch.stack([functional.pad(v, (0, 0, 0, fill)) for _, v in kept])
-        self.prompt = by_layer(panels(keys)), by_layer(panels(values.transpose(-1, -2)))
+        self.prompt = by_layer(in_panels(keys)), by_layer(in_panels(values.transpose(-1, -2)))
         self.room, self.longest = room, longest
         self.own = tuple(
             np.zeros((layers, rows * shape.key_heads * room * width), np.float32)
@@ -130,7 +130,7 @@ def up(width: int) -> int:
     return -(-width // PANEL) * PANEL
 
 
-def panels(weight: Tensor) -> Tensor:
+def in_panels(weight: Tensor) -> Tensor:
     """[..., N panels, M, PANEL] of [..., N, M], filled up with zeros."""
     weight = functional.pad(weight, (0, 0, 0, up(weight.shape[-2]) - weight.shape[-2]))
     return weight.unflatten(-2, (-1, PANEL)).transpose(-1, -2)
@@ -157,11 +157,11 @@ def _weights(model: Tiny) -> tuple[Array, ...]:
     return (
         flat(model.tokens.weight),
         flat(none if model.repeated is None else model.repeated),
-        flat(panels(model.tokens.weight * model.norm.weight)),
-        layers([panels(b.qkv.weight * b.attention_norm.weight) for b in blocks]),
-        layers([panels(b.out.weight) for b in blocks]),
-        layers([panels(b.gate_up.weight * b.forward_norm.weight) for b in blocks]),
-        layers([panels(b.down.weight) for b in blocks]),
+        flat(in_panels(model.tokens.weight * model.norm.weight)),
+        layers([in_panels(b.qkv.weight * b.attention_norm.weight) for b in blocks]),
+        layers([in_panels(b.out.weight) for b in blocks]),
+        layers([in_panels(b.gate_up.weight * b.forward_norm.weight) for b in blocks]),
+        layers([in_panels(b.down.weight) for b in blocks]),
         layers([b.query_norm.weight * model.shape.head_dim**-0.5 for b in blocks]),
         layers([b.key_norm.weight for b in blocks]),
     )
