@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.nn.lanes import bits_of_float, compiled, exponential
+from aisle.nn.lanes import bits_of_float, compiled, exponential, float_of_bits
 
 BLOCK = 64
 """Tokens whose chances are summed before they are looked at one by one."""
 
-SHIFT = 20
-"""Bits of a float32 that are left out where chances are counted: 2048 buckets of the positive ones, eight to a power of two."""
+DIGIT = 10
+SHIFTS = (20, 10, 0)
+"""Digits of a float32 that is at least 0 and at most 1: its first two bits are 0."""
 
 LEAST = 80.0
 """A token whose score lies further below the best than this has no chance."""
@@ -33,7 +34,7 @@ def drawn(logits: Array, allowed: Array, scale: float, top_k: int, uniform: Arra
     """
     size = logits.shape[1]
     chance, block = np.empty(size, np.float32), np.empty((size + BLOCK - 1) // BLOCK, np.float32)
-    bucket = np.empty(1 << (31 - SHIFT), np.int64)
+    bucket = np.empty(1 << DIGIT, np.int64)
     for s in range(len(logits)):
         row, may = logits[s], allowed[s] if len(allowed) else allowed[:0].ravel()
         best = likeliest(row, may)
@@ -101,21 +102,23 @@ def kept(chance: Array, block: Array, top_k: int, bucket: Array) -> float:
 
 @compiled
 def kth_highest(chance: Array, k: int, bucket: Array) -> float:
-    """Counted by the leading bits of the numbers, which are none below 0; only the bucket where k falls is sorted."""
-    bucket[:] = 0
-    for v in range(len(chance)):
-        bucket[bits_of_float(chance[v]) >> np.uint32(SHIFT)] += 1
-    above, n = 0, len(bucket) - 1
-    while above + bucket[n] < k:
-        above += bucket[n]
-        n -= 1
-    among, count = np.empty(bucket[n], np.float32), 0
-    for v in range(len(chance)):
-        if bits_of_float(chance[v]) >> np.uint32(SHIFT) == n:
-            among[count] = chance[v]
-            count += 1
-    among.sort()
-    return among[count - (k - above)]
+    """The number, none below 0, that k - 1 others reach.  Their bits have their order: counted ten at a time, the highest first,
+    they show in which bucket it falls; what follows looks at that bucket alone."""
+    known, left = np.uint32(0), k
+    for level in range(len(SHIFTS)):
+        shift, above = np.uint32(SHIFTS[level]), np.uint32(SHIFTS[level] + DIGIT)
+        for n in range(len(bucket)):
+            bucket[n] = 0
+        for v in range(len(chance)):
+            bits = bits_of_float(chance[v])
+            if bits >> above == known:
+                bucket[(bits >> shift) & np.uint32(len(bucket) - 1)] += 1
+        n = len(bucket) - 1
+        while bucket[n] < left:
+            left -= bucket[n]
+            n -= 1
+        known = (known << np.uint32(DIGIT)) | np.uint32(n)
+    return float_of_bits(known)
 
 
 @compiled

@@ -22,6 +22,13 @@ LARGEST = 80.0
 
 
 @compiled
+def copied(row: Array, to: Array) -> None:
+    """An assignment of slices would do, and be two seconds longer in the compiling."""
+    for i in range(len(row)):
+        to[i] = row[i]
+
+
+@compiled
 def normed(x: Array, step: int, rows: int, width: int, eps: float, out: Array) -> None:
     """Rows divided by their root mean square.  What the norm multiplies by stands in the weights behind it."""
     for s in range(rows):
@@ -115,7 +122,7 @@ def attended(
                     tile_of_one(score, g * width + longest, 0, own_value, own_at, own, mixed, g * wide + j, 0, 1)
             for g in range(group):
                 to = ((n * group + g) * heads + h) * size
-                out[to : to + size] = mixed[g * wide : g * wide + size]
+                copied(mixed[g * wide : g * wide + size], out[to : to + size])
 
 
 @compiled
@@ -135,7 +142,7 @@ def remembered(
                 own_key[to_key + e * PANEL] = key[e]
             for j in range(0, size, PANEL):
                 to, piece = (base * wide + j * room) + past * PANEL, value[j : j + PANEL]
-                own_value[to : to + len(piece)] = piece
+                copied(piece, own_value[to : to + len(piece)])
 
 
 @compiled
@@ -145,7 +152,7 @@ def entered(
     """Vectors of the newest tokens, with the cue where an answer's text had the token before (``seen``, brought up to date)."""
     for s in range(len(token)):
         row = x[s * step : s * step + width]
-        row[:] = table[token[s] * width : (token[s] + 1) * width]
+        copied(table[token[s] * width : (token[s] + 1) * width], row)
         if len(cue):
             if seen[s * vocabulary + token[s]]:
                 for d in range(width):
