@@ -12,7 +12,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
     sft         fine-tuning: order, pairs, step noise of the teacher
     long        the same with three times the steps
     weighted    the same with class weights
-    dpo         sft, then DPO on pairs from a third of the pool
+    dpo         sft, then DPO on pairs from a third of the pool; own: without the writer's answers, beta0.5, nll0: other settings
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
@@ -42,7 +42,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
-from taosr1_rows import differences, figures, plotted, printed
+from taosr1_rows import differences, figures, of_seeds, plotted, printed
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
@@ -74,6 +74,8 @@ POOL = 12_000
 DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
 LONGER = 3
+DPO_KINDS = {"own": {"oracle": False}, "beta0.5": {"beta": 0.5}, "nll0": {"nll": 0.0}}
+"""Settings of correction that the arms ``dpo/BASE/KIND`` try beside the usual ones."""
 NUM_FIRST = 8
 """Arms of the later stages that come before the long runs."""
 RECORD = (
@@ -103,10 +105,11 @@ def arms() -> list[str]:
         later += [f"sft/{base}", f"dpo/{base}", rl[0], *plain, f"best-of-g/{base}", *rl[1:3], f"weighted/{base}"]
         later += [f"dpo+grpo/{base}/balanced/outcome", rl[3]]
     long = [arm.replace("sft/", "long/", 1) for arm in first]
+    kinds = [f"dpo/{BASES[0]}/{kind}" for kind in DPO_KINDS]
     cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *later[NUM_FIRST:], *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *kinds, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,10 @@ class Bench:
                 epochs=100, max_steps=steps, evaluate_every=max(steps // 5, 1), lr=4e-3, warmup=0.05, weight_decay=0.01,
                 **BY_MACRO_F1,
             ),
-            correction=Correction(train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1)),
+            correction=Correction(
+                train=TrainSettings(epochs=1, lr=3e-4, evaluate_every=25, **BY_MACRO_F1),
+                **(DPO_KINDS[rest[0]] if kind == "dpo" and rest else {}),
+            ),
             reinforcement=Reinforcement(
                 steps=RL_STEPS, group=GROUP, balanced="balanced" in rest, reward="gated" if "gated" in rest else "outcome",
                 train=TrainSettings(lr=5e-4, weight_decay=0.0, schedule="constant", evaluate_every=40, **BY_MACRO_F1),
@@ -202,14 +208,15 @@ class Bench:
         return np.load(path), data.true, data.test.query
 
     def contradictions(self, arm: str) -> float:
-        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to."""
-        llm = self.judge(arm)
-        said = (
-            []
-            if llm.grammar.order == "label_only"
-            else said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
-        )
-        return hallucination_rate(said, RuleTable(len(llm.scale)))
+        """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to; kept beside the
+        weights."""
+        path = self.weights(arm).with_suffix(".drawn")
+        if not path.exists():
+            llm = self.judge(arm)
+            reasons = llm.grammar.order != "label_only"
+            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0) if reasons else []
+            path.write_text(str(hallucination_rate(said, RuleTable(len(llm.scale)))))
+        return float(path.read_text())
 
     def _test(self, reader: Reader) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
@@ -227,7 +234,7 @@ class Bench:
         return {"threshold": threshold, **found, "by_kind": by_kind}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def _data(seed: int) -> HardQueries:
     return hard_queries(seed)
 
@@ -336,11 +343,12 @@ def main() -> None:
             runs.setdefault(arm, set()).add(seed)
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
         compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
-        drawn = [
-            {"metric": "hallucination:drawn", "plan": arm, "value": benches[seed].contradictions(arm), "seed": seed}
-            for arm, seeds in runs.items() for seed in sorted(seeds)[:1] if not arm.startswith("cross/")
-        ]  # fmt: skip
-        printed([*figures(rows(args.out)), *drawn, *compared])
+        drawn = {
+            arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
+            for arm, seeds in runs.items() if not arm.startswith("cross/")
+        }  # fmt: skip
+        drawn_rows = [of_seeds("hallucination:drawn", arm, found) for arm, found in drawn.items()]
+        printed([*figures(rows(args.out)), *drawn_rows, *compared])
 
 
 def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:

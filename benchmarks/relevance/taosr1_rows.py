@@ -38,12 +38,20 @@ PAIRS = (
     ("rejection fine-tuning", "best-of-g/{b}", "sft/{b}"),
     ("DPO", "dpo/{b}", "sft/{b}"),
     ("GRPO", "grpo/{b}/balanced/outcome", "sft/{b}"),
+    ("DPO on own answers alone", "dpo/{b}/own", "sft/{b}"),
+    ("DPO with a larger beta", "dpo/{b}/beta0.5", "sft/{b}"),
+    ("DPO without its anchor", "dpo/{b}/nll0", "sft/{b}"),
     ("DPO and GRPO", "dpo+grpo/{b}/balanced/outcome", "sft/{b}"),
     ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
     ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
     ("GRPO against the same labels, balanced", "grpo/{b}/balanced/outcome", "more-sft/{b}/balanced"),
     ("GRPO against the same labels, natural", "grpo/{b}/natural/outcome", "more-sft/{b}/natural"),
     ("GRPO against rejection fine-tuning", "grpo/{b}/balanced/outcome", "best-of-g/{b}"),
+    (
+        "reasoning first reinforced, against label first on the same labels",
+        "grpo/reason_first/{n}/balanced/outcome",
+        "more-sft/label_first/{n}/natural",
+    ),
     ("GRPO against class weights", "grpo/{b}/balanced/outcome", "weighted/{b}"),
 )
 """What is compared: words, arm, baseline.  {b}: a base of the later stages; {n}: its pairs and noise."""
@@ -56,20 +64,24 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         by_arm.setdefault(row["arm"], []).append(row)
     out = []
     for arm, of in by_arm.items():
-        common = {"plan": arm, "seeds": len(of), "cpu_seconds": float(np.mean([row["cpu_seconds"] for row in of]))}
+        common = {"cpu_seconds": float(np.mean([row["cpu_seconds"] for row in of]))}
         values = {
             "macro_f1": [row["true"]["macro_f1"] for row in of],
+            "threshold": [row["threshold"] for row in of],
             "argmax_macro_f1": [row["true"]["argmax_macro_f1"] for row in of],
             "accuracy": [row["true"]["accuracy"] for row in of],
             "written:macro_f1": [row["written"]["macro_f1"] for row in of],
             "hallucination": [row["true"]["hallucination"] for row in of],
             **{f"f1:{c + 1}": [row["true"]["f1"][c] or 0.0 for row in of] for c in range(4)},
         }
-        out += [
-            {"metric": name, "value": float(np.mean(found)), "low": min(found), "high": max(found), **common}
-            for name, found in values.items()
-        ]
+        out += [of_seeds(name, arm, found) | common for name, found in values.items()]
     return out
+
+
+def of_seeds(metric: str, arm: str, value_S: Sequence[float]) -> dict[str, Any]:
+    """A row: mean, least and most over seeds."""
+    of = {"value": float(np.mean(value_S)), "low": min(value_S), "high": max(value_S), "seeds": len(value_S)}
+    return {"metric": metric, "plan": arm, **of}
 
 
 def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The small decoder beside ``transformers`` on the same weights: sampling groups that share a prompt, and training steps.
 
+    python benchmarks/speed/backbone.py [SIZE ...]
+
 Both sides are Qwen3 in float32 with identical weights and take turns, 5 rounds, each at its best of 1 and 2 threads; the ratio is
 of medians.  Sampling: 16 prompts, 16 answers each, no answer ends early.  Training: one optimiser step on the same 64
 question-answer pairs, packed into shared rows here, filled up to the longest there.
@@ -45,7 +47,8 @@ def twin(model: Tiny) -> Qwen3ForCausalLM:
 
 def main() -> None:
     rows = []
-    for name, (shape, vocabulary, prompt_tokens) in SIZES.items():
+    for name in sys.argv[1:] or SIZES:
+        shape, vocabulary, prompt_tokens = SIZES[name]
         model = Tiny(shape, vocabulary, end_id=1).eval()
         qwen = twin(model)
         random = np.random.default_rng(0)

@@ -147,6 +147,13 @@ class TestFit:
         assert len(set(mix[mix > 0])) == 1, "a balanced pool"
         assert all("macro_f1" in stage and "curve" in stage for stage in report.values())
 
+    @pytest.mark.parametrize("oracle", [True, False])
+    def test_without_the_writer_only_own_answers_are_preferred(self, view, env, oracle):
+        correction = TaoSr1.tiny().correction.model_copy(update={"oracle": oracle})
+        report = course(view, env, correction=correction).correct(None)
+        assert report["self_correction"] > 0
+        assert (report["oracle"] > 0) == oracle
+
     def test_a_stage_that_does_not_help_is_taken_back(self, view, env):
         taken = course(view, env)
         taken.tune = lambda folder: {"macro_f1": 0.5}  # type: ignore[method-assign]

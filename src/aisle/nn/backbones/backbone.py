@@ -163,9 +163,11 @@ def draw(
     logits_SV: Tensor, sampling: Sampling, generator: torch.Generator | None, allowed_SV: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The next token int64[S] and its log-probability float32[S] under the tempered distribution over what is allowed."""
+    greedy = sampling.temperature == 0
+    if logits_SV.device.type == "cpu" and logits_SV.dtype == torch.float32:
+        return _drawn_compiled(logits_SV, sampling, generator, allowed_SV)
     if allowed_SV is not None:
         logits_SV = logits_SV.masked_fill(~allowed_SV, -torch.inf)
-    greedy = sampling.temperature == 0
     logp_SV = (logits_SV if greedy else logits_SV / sampling.temperature).log_softmax(1)
     kept_SV = logp_SV
     if 0 < sampling.top_k < logp_SV.shape[1]:
@@ -179,6 +181,30 @@ def draw(
         drawn_S1 = torch.rand(len(sum_SV), 1, generator=generator, device=sum_SV.device).clamp_max_(1 - 2.0**-20)
         token_S = torch.searchsorted(sum_SV, drawn_S1 * sum_SV[:, -1:], right=True).squeeze(1)
     return token_S, logp_SV.gather(1, token_S[:, None]).squeeze(1)
+
+
+def _drawn_compiled(
+    logits_SV: Tensor, sampling: Sampling, generator: torch.Generator | None, allowed_SV: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """``draw`` in one pass over the scores."""
+    from aisle.nn.backbones.draw_kernels import drawn
+
+    greedy = sampling.temperature == 0
+    token_S = torch.empty(len(logits_SV), dtype=torch.int64)
+    logp_S = torch.empty(len(logits_SV))
+    uniform_S = torch.zeros(len(logits_SV)) if greedy else torch.rand(len(logits_SV), generator=generator)
+    allowed = np.zeros((0, 0), np.bool_) if allowed_SV is None else allowed_SV.contiguous().numpy()
+    scale, top_k = (1.0, -1) if greedy else (1 / sampling.temperature, sampling.top_k)
+    drawn(
+        logits_SV.detach().contiguous().numpy(),
+        allowed,
+        scale,
+        top_k,
+        uniform_S.numpy(),
+        token_S.numpy(),
+        logp_S.numpy(),
+    )
+    return token_S, logp_S
 
 
 def _sample(

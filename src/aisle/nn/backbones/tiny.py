@@ -155,22 +155,30 @@ class Tiny(Backbone):
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "vocab_size": self.vocab_size, "end_id": self.end_id}
 
-    def decoding(self, prompts: Sequence[Array], group: int, max_new: int) -> TinyDecoding:
+    def decoding(self, prompts: Sequence[Array], group: int, max_new: int) -> Decoding:
         length_Q = torch.tensor([len(p) for p in prompts], device=self.device)
         token_QP = torch.zeros(len(prompts), int(length_Q.max()), dtype=torch.int64)
         for q, prompt in enumerate(prompts):
             token_QP[q, : len(prompt)] = torch.from_numpy(np.asarray(prompt, np.int64))
+        token_QP = token_QP.to(self.device)
         place_P = torch.arange(token_QP.shape[1], device=self.device)
         # Prompts are filled up behind their last token, where a causal mask keeps the filling out of sight.
-        hidden_QPD, kept = self._run(token_QP.to(self.device), place_P.expand_as(token_QP), None)
+        hidden_QPD, kept = self._run(token_QP, place_P.expand_as(token_QP), None)
         last_QD = hidden_QPD[torch.arange(len(prompts), device=self.device), length_Q - 1]
-        cache = Cache(kept, place_P < length_Q[:, None], group, max_new)
-        decoding = TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group))
+        seen_QP, seen_SV = place_P < length_Q[:, None], None
         if self.repeated is not None:
-            decoding.seen_SV = self._vocabulary_seen(token_QP.to(self.device), cache.seen_QP).repeat_interleave(
-                group, 0
-            )
-        return decoding
+            seen_SV = self._vocabulary_seen(token_QP, seen_QP).repeat_interleave(group, 0)
+        if self._decodes_compiled(hidden_QPD):
+            from aisle.nn.backbones.tiny_compiled import CompiledDecoding
+
+            turn = _turn(torch.arange(token_QP.shape[1] + max_new)[None], self.shape.head_dim)
+            return CompiledDecoding(self, kept, last_QD, length_Q, group, max_new, seen_SV, turn)
+        cache = Cache(kept, seen_QP, group, max_new)
+        return TinyDecoding(self, cache, last_QD, length_Q.repeat_interleave(group), seen_SV)
+
+    def _decodes_compiled(self, hidden: Tensor) -> bool:
+        """Whether compiled loops may go on from here: they know float32 in plain memory and no gradient."""
+        return hidden.device.type == "cpu" and hidden.dtype == torch.float32 and not hidden.requires_grad
 
     def _vocabulary_seen(self, token_QP: Tensor, is_token_QP: Tensor) -> Tensor:
         """bool[Q, V]: the tokens of each prompt."""
@@ -226,9 +234,10 @@ def qwen3_weights(model: Tiny) -> dict[str, Tensor]:
 
 
 class TinyDecoding(Decoding):
-    def __init__(self, model: Tiny, cache: Cache, last_QD: Tensor, length_S: Tensor) -> None:
-        self.model, self.cache, self.last_QD, self.length_S = model, cache, last_QD, length_S
-        self.seen_SV: Tensor | None = None
+    """By torch, on any device and in any precision."""
+
+    def __init__(self, model: Tiny, cache: Cache, last_QD: Tensor, length_S: Tensor, seen_SV: Tensor | None) -> None:
+        self.model, self.cache, self.last_QD, self.length_S, self.seen_SV = model, cache, last_QD, length_S, seen_SV
 
     def first(self) -> Tensor:
         return self.model.logits(self.last_QD).float()

@@ -136,7 +136,8 @@ class Course:
         samples = self.answers(pool, how.samples, how.temperature)
         num_right = samples.right.sum(1)
         passed = {f"pass@{n}": float(pass_at(num_right, how.samples, n).mean()) for n in range(1, how.samples + 1)}
-        pairs = correction_pairs(samples, self._oracle(pool, np.flatnonzero(num_right == 0)), how.most)
+        missed = np.flatnonzero(num_right == 0) if how.oracle else np.zeros(0, np.int64)
+        pairs = correction_pairs(samples, self._oracle(pool, missed), how.most)
         kinds = {"self_correction": int((~pairs.is_oracle).sum()), "oracle": int(pairs.is_oracle.sum())}
         report = {**group.mean(passed), **{name: sum(group.gather(count)) for name, count in kinds.items()}}
         common = min(group.gather(len(pairs)))

@@ -20,6 +20,7 @@ class Correction(Settings):
     samples      answers to each prompt of the pool; 0 leaves this stage out
     temperature  they are drawn with
     most         pairs of one prompt at most
+    oracle       whether a prompt without a right answer is learned from too, by the writer's answer
     beta         of DPO
     nll          weight of - log pi a token of the preferred answers: pairs of an oracle are off-policy, and without it the
                  preferred answers may become unlikely too
@@ -30,6 +31,7 @@ class Correction(Settings):
     samples: int = Field(5, ge=0)
     temperature: float = Field(1.0, gt=0)
     most: int = Field(1, ge=1)
+    oracle: bool = True
     beta: float = Field(0.1, gt=0)
     nll: float = Field(0.1, ge=0)
     batch: int = Field(32, ge=1)
