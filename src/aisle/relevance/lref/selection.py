@@ -60,12 +60,14 @@ class Selection(Settings):
 @dataclass(frozen=True, eq=False)
 class Selected:
     """
-    keep  bool[N]
-    said  int64[N] of each helper (or model) that was asked, by name
+    keep     bool[N]
+    said     int64[N] of each helper (or model) that was asked, by name
+    trusted  bool[N]: the label is believed, whether the pair is easy or hard
     """
 
     keep: Array
     said: dict[str, Array]
+    trusted: Array
 
 
 def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic_E: Array, seed: int) -> Selected:
@@ -76,16 +78,18 @@ def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic
 
     Raises SettingError for fewer queries than folds.
     """
+    every = np.ones(len(pairs), bool)
     if how.by == "all":
-        return Selected(np.ones(len(pairs), bool), {})
+        return Selected(every, {}, every)
     if how.by == "random":
         order = np.random.default_rng((seed, 0x5E1)).permutation(len(pairs))
         keep = np.zeros(len(pairs), bool)
         keep[order[: max(1, round(how.share * len(pairs)))]] = True
-        return Selected(keep, {})
+        return Selected(keep, {}, every)
     if how.by == "confident":
         chance_NC = _cross_fitted("model", pairs, how, lambda part: part, learn, seed)
-        return Selected(believed(chance_NC, pairs.label), {"model": chance_NC.argmax(1)})
+        keep = believed(chance_NC, pairs.label)
+        return Selected(keep, {"model": chance_NC.argmax(1)}, keep)
     draws: dict[str, Callable[[Pairs], Pairs]] = {
         "im": lambda part: at_random(part, how.sample, seed),
         "ci": lambda part: evenly_by_traffic(part, traffic_E, how.sample, seed),
@@ -94,7 +98,7 @@ def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic
     said: dict[str, Array] = {
         name: _cross_fitted(name, pairs, how, draws[name], learn, seed).argmax(1) for name in how.filters
     }
-    return Selected(kept(said, pairs.label, how.mislabelled), said)
+    return Selected(kept(said, pairs.label, how.mislabelled), said, trusted(said, pairs.label, how.mislabelled))
 
 
 def kept(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs", "agrees"] = "differs") -> Array:
@@ -107,6 +111,12 @@ def kept(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs",
     if "ms" in said:
         keep &= (said["ms"] != label_N) == (mislabelled == "differs")
     return keep
+
+
+def trusted(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs", "agrees"] = "differs") -> Array:
+    """bool[N]: the set S without its first condition.  What the judge gets wrong of these is what S asks for, with the judge
+    itself in the place of IM: hard for it, learnable, not mislabelled."""
+    return kept({name: of for name, of in said.items() if name != "im"}, label_N, mislabelled)
 
 
 def believed(chance_NC: Array, label_N: Array) -> Array:
