@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from aisle.relevance._rules import RuleStore
 from aisle.relevance._tagger import Tagger
 from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
-from aisle.relevance.lref import Explaining, Lref, frozen, plain_chances, reader_of
+from aisle.relevance.lref import Course, Explaining, Lref, frozen, plain_chances, reader_of
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences
 from aisle.relevance.lref.selection import (
     Selection,
@@ -37,6 +38,7 @@ from aisle.relevance.lref.selection import (
 from aisle.relevance.lref.tasks import EXPLAIN, MARKS, TOO_HIGH, TOO_LOW, Tasks, brand_of, wrong_labels
 from aisle.relevance.lref.written import aspects_in_words
 from aisle.testing.case import planted
+from aisle.training.distributed import ALONE
 from aisle.training.loop import train
 from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
@@ -346,6 +348,34 @@ class TestFit:
         assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade"} <= report["selected"].keys()
         assert {"ee", "ra", "dr", "macro_f1"} <= report["explained"].keys()
         assert {"too_high", "too_low", "index", "second"} <= report["debiased"]["before"].keys()
+
+    def test_killed_between_helpers_it_asks_only_those_that_have_not_answered_and_ends_the_same(
+        self, shop, env, tmp_path
+    ):
+        method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
+        whole, taught, kept = method.fit(shop, env), [], replace(env, scratch=tmp_path)
+
+        def course(most: int) -> Course:
+            made = Course.of(method, shop, kept, ALONE)
+            train_as_before = made.train
+
+            def counted(name: str, *how) -> None:
+                if len(taught) == most:
+                    raise KeyboardInterrupt
+                taught.append(name)
+                train_as_before(name, *how)
+
+            made.train = counted  # type: ignore[method-assign]
+            return made
+
+        with pytest.raises(KeyboardInterrupt):
+            course(4).taken()
+        stage = course(99).taken()
+        helpers = [f"helper {name} {fold}" for name in ("im", "ci", "ms") for fold in (1, 2)]
+        assert taught == [*helpers, "started", "tuned"]
+        assert not list(tmp_path.iterdir())
+        same = zip(whole.llm.backbone.parameters(), stage.llm.backbone.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in same)
 
     def test_de_biasing_that_costs_too_much_is_taken_back(self, shop, env, monkeypatch):
         from aisle.relevance import lref

@@ -220,9 +220,12 @@ class Course:
         """``places`` of the pairs that are kept and of those that are ``trusted``, and what the helpers said."""
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
-            self.llm.backbone.load_state_dict(start, strict=False)
-            self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, None)
-            return plain_chances(self.llm, judged, self.items)
+            def work(place: Path | None) -> Array:
+                self.llm.backbone.load_state_dict(start, strict=False)
+                self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, place)
+                return plain_chances(self.llm, judged, self.items)
+
+            return self.stages.array(task, folder, work)
 
         pairs, how = self.pairs, self.method.selection
         teacher = Teacher(self.tagger, pairs.scale)
