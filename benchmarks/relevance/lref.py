@@ -8,7 +8,7 @@ Worlds: ``symbols`` (some eighty words, minutes on one thread) and ``shop`` (the
 hours on a processor or ``--device cuda``).  All arms of a seed share pairs, test queries and what the helpers said; test pairs
 carry the true grades, which nothing learns from.  Every arm of a group takes the same number of steps.
 
-    select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci im+ci+ms agrees
+    select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci ci+ms im+ci+ms agrees
     started/<by>       the same after the labels of all pairs
     explain/<tasks>    after the labels of all pairs, labels and reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
     debias/<how>       after the labels of all pairs: nothing (off), more labels (continued), or DPO with the mistakes alone at
@@ -55,7 +55,8 @@ from aisle.training.distributed import ALONE
 from aisle.training.settings import TrainSettings
 
 FILTERS = {
-    "im": ("im",), "im+ci": ("im", "ci"), "im+ci+ms": ("im", "ci", "ms"), "agrees": ("im", "ci", "ms"),
+    "im": ("im",), "im+ci": ("im", "ci"), "ci+ms": ("ci", "ms"), "im+ci+ms": ("im", "ci", "ms"),
+    "agrees": ("im", "ci", "ms"),
 }  # fmt: skip
 SELECTIONS = ("all", "random", "confident", *FILTERS)
 EXPLAINED = {

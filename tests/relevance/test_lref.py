@@ -344,10 +344,20 @@ class TestFit:
     def test_every_stage_leaves_its_figures(self, shop, env):
         stage = Lref.tiny().fit(shop, env)
         report = stage.report
-        assert list(report) == ["selected", "started", "tuned", "explained", "debiased"]
+        assert report["selected"]["all_used"]
+        assert list(report) == ["selected", "tuned", "explained", "debiased"]
         assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade"} <= report["selected"].keys()
         assert {"ee", "ra", "dr", "macro_f1"} <= report["explained"].keys()
         assert {"too_high", "too_low", "index", "second"} <= report["debiased"]["before"].keys()
+
+    @pytest.mark.parametrize(("start", "stages"), [("trusted", ["started", "tuned"]), ("nothing", ["tuned"])])
+    def test_a_few_selected_pairs_follow_all_that_are_trusted(self, shop, env, start, stages):
+        method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
+        method = method.with_setting("selection.by=random").with_setting("selection.share=0.5")
+        report = method.with_setting(f"selection.start={start}").fit(shop, env).report
+        assert list(report) == ["selected", *stages]
+        pairs, _ = training_pairs(shop)
+        assert [report[stage]["pairs"] for stage in stages] == [len(pairs), round(0.5 * len(pairs))][-len(stages) :]
 
     def test_killed_between_helpers_it_asks_only_those_that_have_not_answered_and_ends_the_same(
         self, shop, env, tmp_path
@@ -372,7 +382,7 @@ class TestFit:
             course(4).taken()
         stage = course(99).taken()
         helpers = [f"helper {name} {fold}" for name in ("im", "ci", "ms") for fold in (1, 2)]
-        assert taught == [*helpers, "started", "tuned"]
+        assert taught == [*helpers, "tuned"]
         assert not list(tmp_path.iterdir())
         same = zip(whole.llm.backbone.parameters(), stage.llm.backbone.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in same)

@@ -1,7 +1,7 @@
 """LREF: a judge that learns from selected pairs, from three kinds of reasoning, and not to be an optimist (arXiv:2503.09223).
 
     1. selection    three helpers choose what is hard, learnable and not mislabelled        selection.py
-    2. tuning       labels of the selected pairs
+    2. tuning       labels of all that is learnable and not mislabelled, then of the selected pairs
     3. explaining   multi-CoT: expert explaining, rule adherence, decision reflection       tasks.py
     4. de-biasing   DPO on pairs from its own beams                                         debiasing.py
     5. CumPT        one threshold from chances to a grade                                   _tiers.py
@@ -195,8 +195,9 @@ class Course:
         chosen = self._stage("selected", lambda folder: self._select(start, folder))
         self.llm.backbone.load_state_dict(start, strict=False)
         selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
-        if how.start_all and how.by != "all":
-            self._stage("started", lambda folder: self._tune("started", self.pairs, folder))
+        first = {"trusted": trusted, "all": self.pairs, "nothing": selected}[how.start]
+        if len(first) > len(selected):
+            self._stage("started", lambda folder: self._tune("started", first, folder))
         self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
         if method.explaining.tasks:
             self._stage("explained", lambda folder: self._explain(selected, folder))

@@ -44,8 +44,8 @@ class Selection(Settings):
     folds      parts of the queries, each judged by helpers that learned from the others
     sample     share of the other parts' pairs that IM and CI learn from
     share      of ``random``
-    start_all  the judge learns from every pair before it learns from the selected ones: for one that starts without any
-               knowledge of language
+    start      what the judge learns before the selected pairs, which are few and hard: ``trusted``, every pair whose label the
+               helpers believe, ``all`` pairs, or ``nothing`` (a pre-trained model may do without)
     """
 
     by: Literal["helpers", "confident", "random", "all"] = "helpers"
@@ -54,7 +54,7 @@ class Selection(Settings):
     folds: int = Field(2, ge=2)
     sample: float = Field(0.5, gt=0, le=1)
     share: float = Field(0.1, gt=0, le=1)
-    start_all: bool = True
+    start: Literal["trusted", "all", "nothing"] = "trusted"
 
 
 @dataclass(frozen=True, eq=False)
