@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "simulate"))
 from _svg import Axis, lines
 
 Run = Mapping[str, Any]
-METRICS = ("macro_f1", "argmax_macro_f1", "accuracy", "index", "too_high", "too_low", "mislabelled", "tail", "kept")
+METRICS = (
+    "macro_f1", "argmax_macro_f1", "accuracy", "index", "too_high", "too_low", "second", "mislabelled", "tail", "kept",
+)  # fmt: skip
 SHOWN = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
 
 
