@@ -1,7 +1,7 @@
 """LREF: a judge that learns from selected pairs, from three kinds of reasoning, and not to be an optimist (arXiv:2503.09223).
 
     1. selection    three helpers choose what is hard, learnable and not mislabelled        selection.py
-    2. tuning       labels of the selected pairs
+    2. tuning       labels of all that is learnable and not mislabelled, then of the selected pairs
     3. explaining   multi-CoT: expert explaining, rule adherence, decision reflection       tasks.py
     4. de-biasing   DPO on pairs from its own beams                                         debiasing.py
     5. CumPT        one threshold from chances to a grade                                   _tiers.py
@@ -69,8 +69,10 @@ class Debiasing(Settings):
     """
     on           whether DPO follows
     beams        answers that a prompt's search keeps
-    under_share  of under-rated prompts among the pairs
-    beta         of DPO
+    under_share  of under-rated prompts among the wrongly rated
+    held         rightly rated prompts for each wrongly rated one: what the judge must not give up
+    beta         of DPO: the log-ratio of a grade need only move by the distance of two grades' log-chances, which is about 1;
+                 the usual .1, meant for long answers, pushes on until it has moved by tens
     nll          weight of - log pi a token of the preferred answers (the paper's alpha, as far as it can be told)
     most         prompts that are searched at most
     take_back    return to the judge before it where macro-F1 of the validation pairs fell by more than .01: a judge that is no
@@ -81,7 +83,8 @@ class Debiasing(Settings):
     on: bool = True
     beams: int = Field(5, ge=2)
     under_share: float = Field(0.25, ge=0, lt=1)
-    beta: float = Field(0.1, gt=0)
+    held: float = Field(3.0, ge=0)
+    beta: float = Field(5.0, gt=0)
     nll: float = Field(0.65, ge=0)
     most: int = Field(8000, ge=1)
     take_back: bool = True
@@ -191,14 +194,15 @@ class Course:
         start = {name: tensor.detach().clone() for name, tensor in self.llm.backbone.learned().items()}
         chosen = self._stage("selected", lambda folder: self._select(start, folder))
         self.llm.backbone.load_state_dict(start, strict=False)
-        selected = self.pairs.take(np.array(chosen.pop("places"), np.int64))
-        if how.start_all and how.by != "all":
-            self._stage("started", lambda folder: self._tune("started", self.pairs, folder))
+        selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
+        first = {"trusted": trusted, "all": self.pairs, "nothing": selected}[how.start]
+        if len(first) > len(selected):
+            self._stage("started", lambda folder: self._tune("started", first, folder))
         self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
         if method.explaining.tasks:
             self._stage("explained", lambda folder: self._explain(selected, folder))
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self.debias(folder))
+            self._stage("debiased", lambda folder: self.debias(trusted, folder))
         threshold = 0.5
         if len(self.held):
             threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
@@ -207,31 +211,39 @@ class Course:
 
     def _stage(self, name: str, work: Any) -> dict[str, Any]:
         found = dict(self.stages.run(name, self.llm.backbone, work))
-        self.report[name] = {key: value for key, value in found.items() if key != "places"}
+        self.report[name] = {key: value for key, value in found.items() if key not in ("places", "trusted")}
         self.env.log(f"{name}: {self.report[name]}")
         return found
 
     # -- the stages ----------------------------------------------------------------------------------------------------
 
     def _select(self, start: Mapping[str, Tensor], folder: Path | None) -> Mapping[str, Any]:
-        """``places`` of the pairs that are kept, and what the helpers said."""
+        """``places`` of the pairs that are kept and of those that are ``trusted``, and what the helpers said."""
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
-            self.llm.backbone.load_state_dict(start, strict=False)
-            self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, None)
-            return plain_chances(self.llm, judged, self.items)
+            def work(place: Path | None) -> Array:
+                self.llm.backbone.load_state_dict(start, strict=False)
+                self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, place)
+                return plain_chances(self.llm, judged, self.items)
+
+            return self.stages.array(task, folder, work)
 
         pairs, how = self.pairs, self.method.selection
         teacher = Teacher(self.tagger, pairs.scale)
         selected = select(pairs, how, learn, teacher, traffic_of(self.shop, pairs), self.env.seed)
-        found = {"places": np.flatnonzero(selected.keep).tolist(), **_told(selected, pairs)}
+        found = {
+            "places": np.flatnonzero(selected.keep).tolist(),
+            "trusted": np.flatnonzero(selected.trusted).tolist(),
+            **_told(selected, pairs),
+        }
         if selected.keep.sum() >= min(self.method.batch, len(pairs)):
             return found
         # Helpers that all say the same, as on very few pairs, leave nothing to choose from.
         self.env.log(
             f"selection keeps {selected.keep.sum()} of {len(pairs)} pairs, too few to learn from; all are used"
         )
-        return {**found, "places": list(range(len(pairs))), "all_used": True}
+        every = list(range(len(pairs)))
+        return {**found, "places": every, "trusted": every, "all_used": True}
 
     def _tune(self, name: str, pairs: Pairs, folder: Path | None) -> Mapping[str, Any]:
         self.train(name, [self.tasks.plain(pairs)], self.method.train, folder)
@@ -248,11 +260,11 @@ class Course:
                 self.train(f"explained {task}", [plain, lesson], how.train, None if folder is None else folder / task)
         return {**{task: len(lesson.places) for task, lesson in lessons.items()}, **self._figures()}
 
-    def debias(self, folder: Path | None) -> Mapping[str, Any]:
-        """DPO on what the judge gets wrong of its training pairs; returns the bias before and after."""
+    def debias(self, learned: Pairs, folder: Path | None) -> Mapping[str, Any]:
+        """DPO on what the judge gets wrong of pairs that it learned from; returns the bias before and after."""
         how, llm, env, group = self.method.debiasing, self.llm, self.env, self.stages.workers
-        order = np.random.default_rng((env.seed, 0xD1)).permutation(len(self.pairs))[: how.most]
-        part, before = self.pairs.take(np.sort(order)), self._bias()
+        order = np.random.default_rng((env.seed, 0xD1)).permutation(len(learned))[: how.most]
+        part, before = learned.take(np.sort(order)), self._bias()
         prompts = self._decided(part)
         llm.backbone.eval()
         beams = beams_of(
@@ -260,7 +272,9 @@ class Course:
         )
         own = bias(part.label, np.maximum(beams.label[:, 0], 0), len(part.scale), beams)
         counts: dict[str, Any]
-        pairs, counts = preferences(prompts, beams, part.label, under_share=how.under_share, seed=env.seed)
+        pairs, counts = preferences(
+            prompts, beams, part.label, under_share=how.under_share, held=how.held, seed=env.seed
+        )
         if len(pairs) >= group.size:
             batches = preference_batches(
                 pairs, max(min(how.batch, len(pairs)), group.size), reference=frozen(llm.backbone), seed=env.seed,
