@@ -32,6 +32,7 @@ from generated import (
     world_of,
     write_for_peers,
 )  # fmt: skip
+from page_parts import parts_of
 
 from aisle import recipes
 from aisle.core.filters import Range
@@ -144,6 +145,13 @@ def main() -> None:
         taken, processors, shown = measured(funnel, shallow, queries, emb_QD)
         out += [*built, row("resident_mb", "aisle", resident_mb())]
         out += [row(f"processors:{name}", "aisle", value) for name, value in processors.items()]
+        given = [
+            Requests.make([q], limit=SHOWN, columns={"emb_minilm": e[None]})
+            for q, e in zip(queries, emb_QD, strict=True)
+        ]
+        for name, helped in (("alone", False), ("helped", True)):
+            parts = parts_of(funnel, given, FACETS, helped)
+            out += [row(f"part_ms:{part}", name, value) for part, value in parts.items()]
         del funnel, shallow
     out += [
         row("ndcg@10", "aisle" if name == "page" else name, ndcg(world, asked, found)) for name, found in shown.items()
