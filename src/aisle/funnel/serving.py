@@ -20,10 +20,13 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests, RowMasks, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
-from aisle.funnel.beside import HELPER
+from aisle.funnel.beside import HELPER, Errand
 from aisle.funnel.guard import Guard
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Plan
+
+MANY_ROWS = 20_000
+"""In a smaller catalogue everything is found sooner than handing it to another thread would take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,12 +188,13 @@ class Funnel:
         """What the words of the requests match, and ``_found``: the first retriever here, the others beside."""
         first, *others = self.plan.retrieval
         later: list[StageTrace] = []
-        errand = HELPER.send(lambda: self._found(asked, later, strict, others)) if others else None
+        work = lambda: self._found(asked, later, strict, others)  # noqa: E731
+        is_much = bool(others) and self.env.engine.items.num_rows >= MANY_ROWS
+        errand = HELPER.send(work) if is_much else Errand(work)
         listing = paging.Listing.of_words(self.env.engine, requests)
         found = self._found(asked, trace, strict, [first])
-        if errand is not None:
-            found |= errand.result()
-            trace += later
+        found |= errand.result()
+        trace += later
         return listing, found
 
     def _found(

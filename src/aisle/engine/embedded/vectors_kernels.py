@@ -1,6 +1,7 @@
 """Compiled loops of the vector index.  Imports numba, so nothing imports this file before a vector is searched.
 
-Legend: I rows, P places (rows with a vector, in the order of their cells), C cells, N rows asked for, D width, H heap.
+Legend: I rows, P places (rows with a vector, in the order of their cells), C cells, N rows asked for, D width, H heap,
+M masks, S those that a sweep looks for.
 """
 
 from __future__ import annotations
@@ -56,53 +57,53 @@ def score_rows(base_ID: Array, delta_ND: Array, place_I: Array, row_N: Array, qu
 @compiled
 def search(
     codes_PD: Array, scale_P: Array, row_P: Array, start_C: Array, centre_CD: Array, centre_scale_C: Array,
-    base_ID: Array, delta_ND: Array, place_I: Array, allowed_MI: Array, query_D: Array,
-    patience: int, entries: int, score_MH: Array, row_MH: Array, used_M: Array,
+    base_ID: Array, delta_ND: Array, place_I: Array, allowed_MI: Array, mask_S: Array,
+    query_D: Array, patience: int, entries: int, score_SH: Array, row_SH: Array, used_S: Array,
 ) -> None:  # fmt: skip
-    """Look into cells, nearest first, for each mask until of the last ``patience`` rows that it allows at most ``entries`` were
-    among the best.  Rows are compared by their codes.
+    """Look into cells, nearest first, for each of the masks ``mask_S`` until of the last ``patience`` rows that it allows at
+    most ``entries`` were among the best.  Rows are compared by their codes.
 
-    The H best of each mask come to stand in ``row_MH`` with their exact scores in ``score_MH``, in no order; ``used_M`` says
+    The H best of each mask come to stand in ``row_SH`` with their exact scores in ``score_SH``, in no order; ``used_S`` says
     how many there are.
     """
-    M, H = score_MH.shape
+    S, H = score_SH.shape
     near_C, cell_C = np.empty(len(start_C) - 1, np.float32), np.arange(len(start_C) - 1)
     for cell in cell_C:
         near_C[cell] = inner_code(centre_CD[cell], query_D) * centre_scale_C[cell] if len(cell_C) > 1 else 0
     left = _nearest_first(near_C, cell_C)
-    compared_M, entered_M, going_M = np.zeros(M, np.int64), np.zeros(M, np.int64), np.arange(M)
-    going: Any = M
+    compared_S, entered_S, going_S = np.zeros(S, np.int64), np.zeros(S, np.int64), np.arange(S)
+    going: Any = S
     while left > 0 and going > 0:
         cell = cell_C[0]
         left = _without_first(near_C, cell_C, left)
         for p in range(start_C[cell], start_C[cell + 1]):
             row, score, known = row_P[p], np.float32(0), False
             for g in range(going):
-                m = going_M[g]
-                if not allowed_MI[m, row]:
+                s = going_S[g]
+                if not allowed_MI[mask_S[s], row]:
                     continue
                 if not known:
                     score, known = inner_code(codes_PD[p], query_D) * scale_P[p], True
-                compared_M[m] += 1
-                if used_M[m] < H:
-                    _rise(score_MH[m], row_MH[m], used_M[m], score, row)
-                    used_M[m] += 1
-                    entered_M[m] += 1
-                elif score > score_MH[m, 0] or (score == score_MH[m, 0] and row < row_MH[m, 0]):
-                    _sink(score_MH[m], row_MH[m], score, row)
-                    entered_M[m] += 1
+                compared_S[s] += 1
+                if used_S[s] < H:
+                    _rise(score_SH[s], row_SH[s], used_S[s], score, row)
+                    used_S[s] += 1
+                    entered_S[s] += 1
+                elif score > score_SH[s, 0] or (score == score_SH[s, 0] and row < row_SH[s, 0]):
+                    _sink(score_SH[s], row_SH[s], score, row)
+                    entered_S[s] += 1
         still: Any = 0
         for g in range(going):
-            m = going_M[g]
-            if compared_M[m] >= patience:
-                if entered_M[m] <= entries and used_M[m] == H:
+            s = going_S[g]
+            if compared_S[s] >= patience:
+                if entered_S[s] <= entries and used_S[s] == H:
                     continue
-                compared_M[m], entered_M[m] = 0, 0
-            going_M[still] = m
+                compared_S[s], entered_S[s] = 0, 0
+            going_S[still] = s
             still += 1
         going = still
-    for m in range(M):
-        score_rows(base_ID, delta_ND, place_I, row_MH[m, : used_M[m]].copy(), query_D, score_MH[m, : used_M[m]])
+    for s in range(S):
+        score_rows(base_ID, delta_ND, place_I, row_SH[s, : used_S[s]].copy(), query_D, score_SH[s, : used_S[s]])
 
 
 @compiled

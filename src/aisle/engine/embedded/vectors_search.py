@@ -5,7 +5,8 @@ more cells by itself where a filter thins rows out, or leaves only such as lie f
 they are compared one by one.  A query that is asked under several filters at once is swept once, and each filter finds what
 it would have found alone.
 
-Legend: Q queries, N rows, I rows of the catalogue, K cut-off, D width, H candidates, M distinct filters.
+Legend: Q queries, N rows, I rows of the catalogue, K cut-off, D width, H candidates, M distinct filters,
+S those that a sweep looks for.
 """
 
 from __future__ import annotations
@@ -42,25 +43,18 @@ NOTHING = Found(np.zeros(0, np.int32), np.zeros(0, np.float32))
 class Allowed(NamedTuple):
     """What one mask leaves of one state; rows put after the mask was made are for the next search.
 
-    rows   int32: all of them, where they are few; None where they are not
-    sweep  bool[I]: those that the base's sweep may find
-    delta  int32: those in the delta
+    rows   int32: all of them, where they are few; None where the base is swept
+    delta  int32: those in the delta, beside a sweep
     """
 
     rows: Array | None
-    sweep: Array
     delta: Array
 
     @classmethod
     def of(cls, now: State, bits: Array) -> Allowed:
-        size = len(now.place)
-        if len(bits) < size:
-            bits = np.concatenate([bits, np.zeros(size - len(bits), bool)])
-        bits = bits[:size]
         if np.count_nonzero(bits) <= FEW_ROWS or not len(now.base.row):
-            return cls(np.flatnonzero(bits & now.present).astype(np.int32), bits, now.delta_rows[:0])
-        sweep = bits if now.in_base is None else bits & now.in_base
-        return cls(None, sweep, now.delta_rows[bits[now.delta_rows]])
+            return cls(np.flatnonzero(bits & now.present).astype(np.int32), now.delta_rows[:0])
+        return cls(None, now.delta_rows[bits[now.delta_rows]])
 
 
 def nearest(now: State, query_QD: Array, k: int, masks: RowMasks) -> list[Found]:
@@ -68,11 +62,12 @@ def nearest(now: State, query_QD: Array, k: int, masks: RowMasks) -> list[Found]
     found = [NOTHING] * len(query_QD)
     if k <= 0:
         return found
-    which = masks.which.tolist()
-    allowed = {m: Allowed.of(now, masks.bits[m]) for m in set(which)}
+    which, bits_MI = masks.which.tolist(), _as_wide(masks.bits, len(now.place))
+    sweep_MI = frozen(bits_MI if now.in_base is None else bits_MI & now.in_base)
+    allowed = {m: Allowed.of(now, bits_MI[m]) for m in set(which)}
     for members in _asking_alike(query_QD):
         query_D = query_QD[members[0]]
-        by_mask = _answers(now, {which[q]: allowed[which[q]] for q in members}, query_D, k)
+        by_mask = _answers(now, {which[q]: allowed[which[q]] for q in members}, sweep_MI, query_D, k)
         for q in members:
             found[q] = by_mask[which[q]]
     return found
@@ -82,7 +77,14 @@ def warm(now: State) -> None:
     """Compile, or load from disk, every loop."""
     query_D = frozen(np.ones(now.base.dim, np.float32))
     now.scores(np.zeros(1, np.int32), query_D)
-    _swept(now, [np.ones(len(now.place), bool)], query_D, 1)
+    _swept(now, [0], frozen(np.ones((1, len(now.place)), bool)), query_D, 1)
+
+
+def _as_wide(bits_MI: Array, size: int) -> Array:
+    """bool[M, size]: the masks, cut, or longer by False."""
+    if bits_MI.shape[1] >= size:
+        return bits_MI[:, :size]
+    return np.concatenate([bits_MI, np.zeros((len(bits_MI), size - bits_MI.shape[1]), bool)], axis=1)
 
 
 def _asking_alike(query_QD: Array) -> list[list[int]]:
@@ -95,7 +97,7 @@ def _asking_alike(query_QD: Array) -> list[list[int]]:
     return list(groups.values())
 
 
-def _answers(now: State, allowed: dict[int, Allowed], query_D: Array, k: int) -> dict[int, Found]:
+def _answers(now: State, allowed: dict[int, Allowed], sweep_MI: Array, query_D: Array, k: int) -> dict[int, Found]:
     """What a query finds under each mask."""
     found = {}
     for m, some in allowed.items():
@@ -103,8 +105,8 @@ def _answers(now: State, allowed: dict[int, Allowed], query_D: Array, k: int) ->
             found[m] = _best(some.rows, now.scores(some.rows, query_D), k)
     swept = [m for m in allowed if m not in found]
     if swept:
-        row_MH, score_MH, used_M = _swept(now, [allowed[m].sweep for m in swept], query_D, k)
-        for m, row_H, score_H, used in zip(swept, row_MH, score_MH, used_M.tolist(), strict=True):
+        row_SH, score_SH, used_S = _swept(now, swept, sweep_MI, query_D, k)
+        for m, row_H, score_H, used in zip(swept, row_SH, score_SH, used_S.tolist(), strict=True):
             rows, score, delta = row_H[:used], score_H[:used], allowed[m].delta
             if len(delta):
                 rows, score = np.concatenate([rows, delta]), np.concatenate([score, now.scores(delta, query_D)])
@@ -112,17 +114,16 @@ def _answers(now: State, allowed: dict[int, Allowed], query_D: Array, k: int) ->
     return found
 
 
-def _swept(now: State, sweeps: list[Array], query_D: Array, k: int) -> tuple[Array, Array, Array]:
-    """Candidates and their exact scores under each mask: int32[M, H], float32[M, H], and int64[M] how many there are."""
+def _swept(now: State, masks: list[int], sweep_MI: Array, query_D: Array, k: int) -> tuple[Array, Array, Array]:
+    """Candidates and their exact scores under each of these masks: int32[S, H], float32[S, H], and int64[S] how many."""
     base, size = now.base, k + max(SPARE, k // 2)
-    allowed_MI = sweeps[0][None] if len(sweeps) == 1 else np.stack(sweeps)
-    row_MH, score_MH = np.empty((len(sweeps), size), np.int32), np.empty((len(sweeps), size), np.float32)
-    used_M = np.zeros(len(sweeps), np.int64)
+    row_SH, score_SH = np.empty((len(masks), size), np.int32), np.empty((len(masks), size), np.float32)
+    used_S = np.zeros(len(masks), np.int64)
     kernels.search(
         base.codes, base.scale, base.row, base.start, *base.coded_centre, base.base, frozen(now.delta), now.place,
-        frozen(allowed_MI), query_D, PATIENCE, max(1, size // ENTRIES), score_MH, row_MH, used_M,
+        sweep_MI, np.array(masks, np.int64), query_D, PATIENCE, max(1, size // ENTRIES), score_SH, row_SH, used_S,
     )  # fmt: skip
-    return row_MH, score_MH, used_M
+    return row_SH, score_SH, used_S
 
 
 def _best(rows: Array, score: Array, k: int) -> Found:
