@@ -6,11 +6,13 @@ Legend: I items, N chosen rows, V labels of one field, B buckets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from aisle.core.errors import SettingError
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
 from aisle.core.shop import Tally
@@ -22,6 +24,7 @@ from aisle.engine.embedded.filters import Fields, stored
 MOST_VALUES = 50
 MOST_BUCKETS = 8
 REMEMBERED = 256
+MOST_PREPARED = 32
 SAMPLED = 2048
 """Values that are looked at for the width of buckets."""
 
@@ -34,10 +37,13 @@ class Rows(NamedTuple):
 
 
 class FacetCounter:
-    """Counts one catalogue's facets."""
+    """Counts one catalogue's facets.
 
-    def __init__(self, fields: Fields) -> None:
-        self._fields = fields
+    wanted  fields that were counted over the whole catalogue before it changed, and so will be again
+    """
+
+    def __init__(self, fields: Fields, wanted: Sequence[str] = ()) -> None:
+        self._fields, self._wanted = fields, wanted
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
         self._size_of_all: dict[Filter | None, tuple[int, int]] = {}
 
@@ -59,6 +65,17 @@ class FacetCounter:
             self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
             self._size_of_all[filter] = new.rows, new.groups
         return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
+
+    def followed(self, fields: Fields) -> FacetCounter:
+        """The same over a catalogue that changed."""
+        asked = dict.fromkeys([*(name for filter, name in list(self._of_all) if filter is None), *self._wanted])
+        return FacetCounter(fields, list(asked)[:MOST_PREPARED])
+
+    def prepare(self) -> None:
+        """Count over the whole catalogue what was counted over it before it changed, so that no request has to."""
+        # A field is gone with the last item that had it.
+        with suppress(SettingError):
+            self.count(None, None, self._wanted)
 
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
