@@ -56,15 +56,18 @@ class FacetCounter:
         if match is not None:
             return self._counted(filter, match, names)
         # The facets of a whole catalogue or department page are its dearest, and asked for again and again.
-        if len(self._of_all) >= REMEMBERED:
-            self._of_all.clear()
-            self._size_of_all.clear()
-        missing = [name for name in names if (filter, name) not in self._of_all]
-        if missing or filter not in self._size_of_all:
+        size = self._size_of_all.get(filter)
+        known = {name: facet for name in names if (facet := self._of_all.get((filter, name))) is not None}
+        missing = [name for name in names if name not in known]
+        if missing or size is None:
             new = self._counted(filter, None, missing)
+            size, known = (new.rows, new.groups), {**known, **new.facets}
+            if len(self._of_all) >= REMEMBERED:
+                self._of_all.clear()
+                self._size_of_all.clear()
             self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
-            self._size_of_all[filter] = new.rows, new.groups
-        return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
+            self._size_of_all[filter] = size
+        return Tally(*size, {name: known[name] for name in names})
 
     def followed(self, fields: Fields) -> FacetCounter:
         """The same over a catalogue that changed."""
