@@ -140,6 +140,24 @@ def test_counts_follow_changes_as_if_made_anew(items):
             np.testing.assert_array_equal(columns.order(every, sort), fresh.order(every, sort))
 
 
+def test_what_was_counted_over_a_whole_catalogue_is_counted_behind_a_change(items, monkeypatch):
+    asked = Requests.make([""])
+    columns = Columns(items)
+    before = columns.count(asked, [None], ["colour", "price_cents"])
+    columns.count(Requests.make([""], filters=[FILTERS[1]]), [None], ["brand"])
+    changed = items.deleted(["SKU-1", "SKU-2"])
+    fresh = Columns(ItemTable.from_table(changed.table).hidden(changed.tombstones))
+    after = columns.followed(changed, np.zeros(0, np.int32)).followed(changed, np.zeros(0, np.int32))
+    after.prepare()
+    monkeypatch.setattr(FacetCounter, "_counted", lambda *_: pytest.fail("counted while a request waits"))
+    found = after.count(asked, [None], ["colour", "price_cents"])
+    monkeypatch.undo()
+    assert found == fresh.count(asked, [None], ["colour", "price_cents"])
+    assert found != before
+    gone = columns.followed(ItemTable(items.table.slice(0, 0)), np.zeros(0, np.int32))
+    gone.prepare()
+
+
 def test_values_are_found_by_how_a_word_of_them_begins(fields):
     counter = FacetCounter(fields)
     found = counter.values_like(None, None, "category", ["lam", "kettle"])["values"]

@@ -16,6 +16,7 @@ from aisle.serve.board import Board
 from aisle.serve.writing import Writing
 
 MOST_WORDS = 8
+"""Words of the longest query that is asked before a funnel answers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,11 +6,13 @@ Legend: I items, N chosen rows, V labels of one field, B buckets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from aisle.core.errors import SettingError
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
 from aisle.core.shop import Tally
@@ -24,6 +26,7 @@ MOST_BUCKETS = 8
 FEW = 16
 """A match set is small when it is less than this part of the catalogue."""
 REMEMBERED = 256
+MOST_PREPARED = 32
 SAMPLED = 2048
 """Values that are looked at for the width of buckets."""
 
@@ -36,10 +39,13 @@ class Rows(NamedTuple):
 
 
 class FacetCounter:
-    """Counts one catalogue's facets."""
+    """Counts one catalogue's facets.
 
-    def __init__(self, fields: Fields) -> None:
-        self._fields = fields
+    wanted  fields that were counted over the whole catalogue before it changed, and so will be again
+    """
+
+    def __init__(self, fields: Fields, wanted: Sequence[str] = ()) -> None:
+        self._fields, self._wanted = fields, wanted
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
         self._size_of_all: dict[Filter | None, tuple[int, int]] = {}
 
@@ -52,15 +58,29 @@ class FacetCounter:
         if match is not None:
             return self._counted(filter, match, names)
         # The facets of a whole catalogue or department page are its dearest, and asked for again and again.
-        if len(self._of_all) >= REMEMBERED:
-            self._of_all.clear()
-            self._size_of_all.clear()
-        missing = [name for name in names if (filter, name) not in self._of_all]
-        if missing or filter not in self._size_of_all:
+        size = self._size_of_all.get(filter)
+        known = {name: facet for name in names if (facet := self._of_all.get((filter, name))) is not None}
+        missing = [name for name in names if name not in known]
+        if missing or size is None:
             new = self._counted(filter, None, missing)
+            size, known = (new.rows, new.groups), {**known, **new.facets}
+            if len(self._of_all) >= REMEMBERED:
+                self._of_all.clear()
+                self._size_of_all.clear()
             self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
-            self._size_of_all[filter] = new.rows, new.groups
-        return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
+            self._size_of_all[filter] = size
+        return Tally(*size, {name: known[name] for name in names})
+
+    def followed(self, fields: Fields) -> FacetCounter:
+        """The same over a catalogue that changed."""
+        asked = dict.fromkeys([*(name for filter, name in list(self._of_all) if filter is None), *self._wanted])
+        return FacetCounter(fields, list(asked)[:MOST_PREPARED])
+
+    def prepare(self) -> None:
+        """Count over the whole catalogue what was counted over it before it changed, so that no request has to."""
+        # A field is gone with the last item that had it.
+        with suppress(SettingError):
+            self.count(None, None, self._wanted)
 
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
