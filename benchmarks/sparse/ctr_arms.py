@@ -26,6 +26,8 @@ TABLE_LR = 0.02
 moving a row between its meetings, keeps LR."""
 NAMES = [f"f{n}" for n in range(F)]
 HELD = 16
+READY = 3_000_000
+"""Ids at most that aisle's tables have memory for from the start, as peers have for all; fewer are met."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """(int64[F, B] ids, float32[B] labels)"""
@@ -89,8 +91,12 @@ def trained(
 def recis(model: str, num_ids: int, threads: int, kind: str = "adam", bf16: bool = False) -> Model:
     from aisle.sparse.recis import Recis
 
-    optimiser = {"kind": kind, "lr": TABLE_LR}
-    tables = Recis(embeddings={n: {"dim": D} for n in NAMES}, optimiser=optimiser, threads=threads).build()
+    tables = Recis(
+        embeddings={n: {"dim": D} for n in NAMES},
+        optimiser={"kind": kind, "lr": TABLE_LR},
+        threads=threads,
+        ready_ids=min(num_ids, READY),
+    ).build()
 
     def vectors(ids: torch.Tensor) -> torch.Tensor:
         return tables.packed(dict(zip(NAMES, ids, strict=True)))

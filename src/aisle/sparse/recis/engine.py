@@ -119,7 +119,7 @@ class RecisTables(FeatureTables):
         ]
         for table in tables:
             table.make_ready(ready_ids // len(tables))
-        spread = dist.is_available() and dist.is_initialized()
+        spread = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         super().__init__(embeddings, features, layout, tables, Spread() if spread else Local(), threads)
         self.optimiser, self.evict_every, self.steps = optimiser, evict_every, 0
         self._anchor = torch.zeros((), requires_grad=True)
