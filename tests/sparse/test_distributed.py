@@ -16,7 +16,7 @@ import pytest
 from aisle.core.errors import AisleError
 from aisle.core.tables import Ids
 from aisle.sparse.recis import shared
-from aisle.sparse.recis.id_map import Distinct
+from aisle.sparse.recis.id_map import Distinct, IdMap
 from aisle.sparse.recis.spread import SLICES, owner_of, slice_of
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -138,6 +138,17 @@ def test_ranks_own_ranges_of_slices(num):
     assert sizes.max() - sizes.min() <= 1
     assert np.array_equal(owner, slice_of(key) * num // SLICES)
     assert np.bincount(owner, minlength=num).min() > 0.97 * len(key) / num, "neighbouring ids are spread evenly"
+
+
+def test_a_rank_spreads_its_keys_over_its_map():
+    """Owners and places come from different bits of the hash."""
+    key = np.arange(200_000, dtype=np.int64)
+    own = key[owner_of(key, 8) == 3]
+    ids = IdMap()
+    ids.put(own, np.arange(len(own), dtype=np.int32))
+    filled = ids.entry[::2].reshape(64, -1) != 0
+    share = filled.mean(1)
+    assert share.max() < 1.5 * share.mean()
 
 
 def test_distinct():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-import resource
 
 import pytest
 import torch
 
 from aisle.training.memory import keep_freed
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc has the setting")
