@@ -32,6 +32,7 @@ from aisle.training import checkpoint
 from aisle.training.batches import Batches
 from aisle.training.checkpoint import Checkpoint
 from aisle.training.distributed import ALONE, Workers
+from aisle.training.memory import keep_freed
 from aisle.training.metrics import MetricsLog
 from aisle.training.schedules import rate_factor
 from aisle.training.settings import TrainSettings, wants_bf16
@@ -85,6 +86,7 @@ def train(
 
     Raises SettingError when validation does not give ``settings.watch``.
     """
+    keep_freed()
     with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[] if device == "cpu" else None):
         home = folder if folder is not None else Path(scratch)
         run = _Run(module, batches, loss, settings, tables, balancer, shared, validate, workers, seed, device)
