@@ -10,7 +10,8 @@ no sum of pairwise effects is.  Hidden numbers have a mean of 0.3: with 0 neithe
 no network found the product in 40,000 rows.  Same parameters (widths are scaled) but for ``fm``, the same learning rates tried by
 each (best by validation), fresh test rows.  ``truth`` is the AUC of the logit itself: what no network can pass.
 
-    python benchmarks/ranking/interactions.py --seed 0 [--task choice] [--device cuda] [--rows 60000]
+    python benchmarks/ranking/interactions.py --seed 0 [--task choice] [--device cuda] [--rows 60000] [--keep build/interactions]
+    python benchmarks/ranking/interactions.py --seeds 4 --keep build/interactions        # what was kept, with intervals
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from torch import nn
 
 from aisle.core.atomic import write_file
 from aisle.evaluate.auc import auc
+from aisle.evaluate.significance import paired_difference
 from aisle.nn.fixed_lookup import FixedLookup, IdField
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import Field
@@ -147,14 +149,22 @@ def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace
 
 def kept(arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace) -> Tried:
     """One training, or what an earlier call that was stopped kept of it."""
-    path = args.keep and args.keep / f"{args.task}-{args.rows}-{args.epochs}-{seed}-{arm}-{lr:g}.npz"
-    if path and path.exists():
-        with np.load(path) as file:
-            return Tried(file["scores"], int(file["parameters"]), float(file["validation"]), lr)
+    path = kept_at(arm, seed, lr, args)
+    if args.keep and path.exists():
+        return read(path)
     tried = trained(arm, scale, data, seed, lr, args)
-    if path:
+    if args.keep:
         write_file(path, partial(_save, tried))
     return tried
+
+
+def kept_at(arm: str, seed: int, lr: float, args: argparse.Namespace) -> Path:
+    return (args.keep or Path()) / f"{args.task}-{args.rows}-{args.epochs}-{seed}-{arm}-{lr:g}.npz"
+
+
+def read(path: Path) -> Tried:
+    with np.load(path) as file:
+        return Tried(file["scores"], int(file["parameters"]), float(file["validation"]), float(file["lr"]))
 
 
 def _save(tried: Tried, path: Path) -> None:
@@ -197,11 +207,36 @@ def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None
     pq.write_table(pa.table(columns), path)
 
 
+def report(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What trainings that were kept say together: each arm's AUC by seed, at its best rate by validation among ``rates``, and how
+    far HHFT lies above it over the seeds that both have."""
+    values: dict[str, dict[int, np.ndarray]] = {}
+    rows = []
+    for arm in args.arms:
+        for seed in range(args.seeds):
+            paths = [path for lr in args.rates if (path := kept_at(arm, seed, lr, args)).exists()]
+            if not paths:
+                continue
+            best = max((read(path) for path in paths), key=lambda tried: tried.validation)
+            tested = made(args.task, args.rows + 30_000, seed)[1][args.rows + 10_000 :]
+            values.setdefault(arm, {})[seed] = by_user(tested, best.scores, np.arange(len(tested)), gauc=False)["auc"]
+    for arm, by_seed in values.items():
+        row = {"metric": "auc", "plan": arm, **{f"seed {seed}": float(value.mean()) for seed, value in by_seed.items()}}
+        if arm != "hhft":
+            both = [seed for seed in by_seed if seed in values["hhft"]]
+            own, its = (np.stack([values[name][seed] for seed in both]) for name in ("hhft", arm))
+            d = paired_difference(own, its)
+            row |= {"hhft_minus": d.value, "low": d.low, "high": d.high, "seeds": len(both), "verdict": d.verdict}
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=sorted(ASPECTS), default="choice")
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=0, help="report what --keep holds of so many seeds, train nothing")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--rates", type=lambda text: [float(r) for r in text.split(",")], default=[2e-3, 6e-3])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
@@ -212,6 +247,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
+    print(json.dumps(report(args) if args.seeds else measured(args), indent=1))
+
+
+def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every arm's AUC in the world of one seed."""
     code, label, logit = made(args.task, args.rows + 30_000, args.seed)
     ends = {
         "train": (0, args.rows),
@@ -232,7 +272,7 @@ def main() -> None:
         print({**rows[-1], "lr": best.lr, "validation": best.validation}, file=sys.stderr, flush=True)
     if args.scores:
         keep_scores(args.scores, values, args.seed)
-    print(json.dumps(rows, indent=1))
+    return rows
 
 
 if __name__ == "__main__":

@@ -37,8 +37,10 @@ def headed(heads: Array, s: Sizes, at: Places, m: Memory, task: int, lanes: int,
     d = s.width
     for k in range(len(heads)):
         own = heads[k]
-        m.f[at.read : at.read + d] = m.f[task + k * d : task + (k + 1) * d]
-        m.f[at.read + d : at.read + 2 * d] = m.f[at.mean : at.mean + d]
+        for n in range(d):
+            for lane in range(LANES):
+                m.f[at.read + n, lane] = m.f[task + k * d + n, lane]
+                m.f[at.read + d + n, lane] = m.f[at.mean + n, lane]
         norm(m.f, at.read, 2 * d, 1e-5, at.line)
         for lane in range(LANES):
             m.f[at.sums, lane] = m.c[own.out_bias]

@@ -15,42 +15,63 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.nn.lane_ends import headed, made
-from aisle.nn.lane_machine import LANES, TILE, claimed, product, summed, summed_tile
+from aisle.nn.lane_machine import LANES, TILE, claimed, product, product_more, summed, summed_tile
 from aisle.nn.lane_parts import Known, Memory, Network, Places, Sizes
-from aisle.nn.lanes import compiled, exponential, filled, gelu, normed, packed, pair, plus, spread, taken
+from aisle.nn.lanes import compiled, exponential, filled, gelu, normed, packed, pair, spread, taken
 
 
 @compiled
-def begun(
+def begun(s: Sizes, at: Places, m: Memory, net: Network, columns_QD: Array, row: Array, known: Known) -> None:
+    """Fills ``known``: request tokens as they enter, and their projections in the first layer."""
+    for start in range(0, len(columns_QD), LANES):
+        lanes = begun_lanes(at, m, net, columns_QD, start, row)
+        projected(s, at, m, net.layers[0], known.qkv[0], lanes, start)
+        for t in range(s.of_request):
+            taken(m.f, at.x + t * s.width, s.width, lanes, known.tokens[t], start, 0)
+
+
+@compiled
+def begun_masked(
     s: Sizes, alone: Sizes, at: Places, m: Memory, net: Network, columns_QD: Array, row: Array, known: Known
 ) -> None:
-    """Fills ``known``.  alone: sizes of the request tokens by themselves."""
-    num, d, half = len(columns_QD), s.width, s.width // 2
-    for start in range(0, num, LANES):
-        lanes = min(LANES, num - start)
-        for lane in range(LANES):
-            row[lane] = start + min(lane, lanes - 1)
-        made(net.request, net.soft, columns_QD, row, at, m)
+    """Fills ``known`` where request tokens do not look at candidates: they go through all heterogeneous layers by themselves.
+    alone: sizes of the request tokens.  By itself, so that it is compiled only where there is a mask."""
+    d, half = s.width, s.width // 2
+    for start in range(0, len(columns_QD), LANES):
+        lanes = begun_lanes(at, m, net, columns_QD, start, row)
         for n in range(len(known.qkv)):
-            layer = net.layers[n]
-            for t in range(s.of_request):
-                normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
-                for e in range(t * 3 * d, (t + 1) * 3 * d, TILE):
-                    place = layer.qkv + e * half
-                    product(m.w, place, m.c, layer.qkv_bias + e, m.p, at.x2 + t * half, half, m.f, at.tile)
-                    taken(m.f, at.tile, TILE, lanes, known.qkv[n, t], start, e - t * 3 * d)
-            if s.first:
-                advanced(alone, at, m, layer, known.qkv[n], 0, row, False)
+            projected(s, at, m, net.layers[n], known.qkv[n], lanes, start)
+            advanced(alone, at, m, net.layers[n], known.qkv[n], 0, row, False)
         for t in range(s.of_request):
             taken(m.f, at.x + t * d, d, lanes, known.tokens[t], start, 0)
-        if s.first and s.rank:
-            own = net.composite[0]
-            for t in range(s.of_request):
-                normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
-            for e in range(0, 3 * s.rank, TILE):
-                place = own.left + e * s.tokens * half
-                product(m.w, place, m.c, own.left_bias + e, m.p, at.x2, s.first * half, m.f, at.tile)
-                taken(m.f, at.tile, TILE, lanes, known.z, start, e)
+            normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
+        for e in range(0, 3 * s.rank, TILE):
+            left, bias = net.composite[0].left + e * s.tokens * half, net.composite[0].left_bias + e
+            product(m.w, left, m.c, bias, m.p, at.x2, s.of_request * half, m.f, at.tile)
+            taken(m.f, at.tile, TILE, lanes, known.z, start, e)
+
+
+@compiled
+def begun_lanes(at: Places, m: Memory, net: Network, columns_QD: Array, start: int, row: Array) -> int:
+    """The tokens of the requests from ``start`` on, a lane each; how many of the lanes are requests of their own."""
+    lanes = min(LANES, len(columns_QD) - start)
+    for lane in range(LANES):
+        row[lane] = start + min(lane, lanes - 1)
+    made(net.request, net.soft, columns_QD, row, at, m)
+    return lanes
+
+
+@compiled
+def projected(s: Sizes, at: Places, m: Memory, layer: Any, known_SQe: Array, lanes: int, start: int) -> None:
+    """known[:, start:start+lanes]: what a layer's request tokens ask, offer and hold."""
+    d, half = s.width, s.width // 2
+    for t in range(s.of_request):
+        normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
+        for e in range(0, 3 * d, TILE):
+            place = t * 3 * d + e
+            weight, bias = layer.qkv + place * half, layer.qkv_bias + place
+            product(m.w, weight, m.c, bias, m.p, at.x2 + t * half, half, m.f, at.tile)
+            taken(m.f, at.tile, TILE, lanes, known_SQe[t], start, e)
 
 
 @compiled
@@ -132,7 +153,7 @@ def attended(
             looked(at, m.f, at.qkv + t * step, at.qkv + size, at.qkv + 2 * size, step, s.tokens, size)
             packed(m.f, at.sums, size // 2, m.p, at.seen + t * half + h * size // 2)
     for t in range(s.first, s.tokens):
-        added(m, layer.out + t * d * half, layer.out_bias + t * d, d, half, at.seen + t * half, at.tile, at.x + t * d)
+        added(m, layer.out + t * d * half, layer.out_bias + t * d, d, half, at.seen + t * half, at.x + t * d)
 
 
 @compiled
@@ -145,11 +166,11 @@ def looked(at: Places, f: Array, query: int, key: int, value: int, step: int, to
         summed(f, query, 1, f, key + j * step, 1, 0, size, f, score + j)
     total = score + tokens
     for lane in range(LANES):
-        highest = f[score, lane]
-        for j in range(1, tokens):
-            highest = max(highest, f[score + j, lane])
-        f[sums, lane] = highest
+        f[sums, lane] = f[score, lane]
         f[total, lane] = np.float32(0)
+    for j in range(1, tokens):
+        for lane in range(LANES):
+            f[sums, lane] = max(f[sums, lane], f[score + j, lane])
     for j in range(tokens):
         for lane in range(LANES):
             weight = exponential(max((f[score + j, lane] - f[sums, lane]) * scale, np.float32(-80)))
@@ -177,15 +198,14 @@ def fed(s: Sizes, at: Places, m: Memory, layer: Any, t: int, n: int) -> None:
             for lane in range(LANES):
                 m.p[at.hidden + e // 2 + k, lane] = pair(gelu(m.f[low, lane]), gelu(m.f[high, lane]))
     place = n * s.width
-    added(m, layer.down + place * pairs, layer.down_bias + place, s.width, pairs, at.hidden, at.tile, line)
+    added(m, layer.down + place * pairs, layer.down_bias + place, s.width, pairs, at.hidden, line)
 
 
 @compiled
-def added(m: Memory, weight: int, bias: int, width: int, pairs: int, p_at: int, tile: int, line: int) -> None:
+def added(m: Memory, weight: int, bias: int, width: int, pairs: int, p_at: int, line: int) -> None:
     """f[line:line+width] += W p + b of ``pairs`` pair lines."""
     for e in range(0, width, TILE):
-        product(m.w, weight + e * pairs, m.c, bias + e, m.p, p_at, pairs, m.f, tile)
-        plus(m.f, line + e, tile)
+        product_more(m.w, weight + e * pairs, m.c, bias + e, m.p, p_at, pairs, m.f, line + e)
 
 
 @compiled
@@ -199,11 +219,12 @@ def composed(s: Sizes, at: Places, m: Memory, own: Any, layer: Any, z_Qr: Array,
         # The share of request tokens is known.
         spread(z_Qr, owner, same, 3 * s.rank, m.f, at.z)
     for e in range(0, 3 * s.rank, TILE):
-        place, rest = own.left + e * (whole // 2) + known * TILE, whole // 2 - known
-        bias, out = (0, at.tile) if s.first else (own.left_bias + e, at.z + e)
-        product(m.w, place, m.c, bias, m.p, at.x2 + known, rest, m.f, out)
+        place, pairs = own.left + e * (whole // 2), whole // 2
         if s.first:
-            plus(m.f, at.z + e, at.tile)
+            rest = pairs - known
+            product_more(m.w, place + known * TILE, m.c, 0, m.p, at.x2 + known, rest, m.f, at.z + e)
+        else:
+            product(m.w, place, m.c, own.left_bias + e, m.p, at.x2, pairs, m.f, at.z + e)
     packed(m.f, at.z, 3 * half, m.p, at.z2)
     for e in range(0, s.asking * width, TILE):
         product(m.w, own.query + e * half, m.c, 0, m.p, at.z2, half, m.f, at.query + e)
@@ -216,5 +237,5 @@ def composed(s: Sizes, at: Places, m: Memory, own: Any, layer: Any, z_Qr: Array,
             looked(at, m.f, at.query + d + h, at.key + h, at.value + h, width, s.tokens, size)
             packed(m.f, at.sums, size // 2, m.p, at.seen + (d + h) // 2)
         seen = at.seen + d // 2
-        added(m, layer.out + d * pairs, layer.out_bias + d, width, pairs, seen, at.tile, at.x + t * width)
+        added(m, layer.out + d * pairs, layer.out_bias + d, width, pairs, seen, at.x + t * width)
         fed(s, at, m, layer, t, a)

@@ -78,12 +78,15 @@ def claimed(typing: Any, count: Any, step: Any) -> Any:
 @intrinsic
 def product(typing: Any, w: Any, w_at: Any, b: Any, b_at: Any, x: Any, x_at: Any, pairs: Any, c: Any, c_at: Any) -> Any:
     """TILE lines c[c_at:] = bias b[b_at:b_at+TILE] + TILE rows of tiles w[w_at:] times the pair lines x[x_at:x_at+pairs]."""
-    dot = ir.InlineAsm(ir.FunctionType(FLOATS, [FLOATS, INTS, INTS]), DOT, "=v,0,v,v", side_effect=False)
+    return _product(INTS, _dot, (w, b, x, c))
 
-    def multiplied(builder: Builder, total: Value, weight: Value, line: Value) -> Value:
-        return builder.call(dot, [total, weight, line])
 
-    return _product(INTS, multiplied, (w, b, x, c))
+@intrinsic
+def product_more(
+    typing: Any, w: Any, w_at: Any, b: Any, b_at: Any, x: Any, x_at: Any, pairs: Any, c: Any, c_at: Any
+) -> Any:
+    """c[c_at:] += what ``product`` would write there."""
+    return _product(INTS, _dot, (w, b, x, c), more=True)
 
 
 @intrinsic
@@ -94,7 +97,9 @@ def product32(
     return _product(FLOATS, _fused, (w, b, x, c))
 
 
-def _product(kind: Any, multiplied: Callable[..., Value], arrays: tuple[Any, ...]) -> tuple[Any, Callable[..., Value]]:
+def _product(
+    kind: Any, multiplied: Callable[..., Value], arrays: tuple[Any, ...], *, more: bool = False
+) -> tuple[Any, Callable[..., Value]]:
     w, b, x, c = arrays
 
     def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
@@ -103,7 +108,13 @@ def _product(kind: Any, multiplied: Callable[..., Value], arrays: tuple[Any, ...
         weights = _pointer(context, builder, of_w, w, w_at)
         lines = _line(context, builder, of_x, x, x_at)
         bias = _pointer(context, builder, of_b, b, b_at)
-        start = [_spread(builder, builder.load(builder.gep(bias, [_long(n)])), FLOATS) for n in range(TILE)]
+        out = _line(context, builder, of_c, c, c_at)
+        start = [[_spread(builder, builder.load(builder.gep(bias, [_long(n)])), FLOATS)] * PARTS for n in range(TILE)]
+        if more:
+            start = [
+                [builder.fadd(value, _load(builder, _part(builder, out, n, p), FLOATS)) for p, value in enumerate(row)]
+                for n, row in enumerate(start)
+            ]
 
         def step(k: Value, total: list[list[Value]]) -> list[list[Value]]:
             at = builder.mul(k, _long(LANES))
@@ -115,8 +126,7 @@ def _product(kind: Any, multiplied: Callable[..., Value], arrays: tuple[Any, ...
                 made.append([multiplied(builder, total[n][p], weight, line[p]) for p in range(PARTS)])
             return made
 
-        made = _repeated(builder, count, [[bias] * PARTS for bias in start], step)
-        _store(builder, _line(context, builder, of_c, c, c_at), made)
+        _store(builder, out, _repeated(builder, count, start, step))
         return context.get_dummy_value()
 
     n = types.int64
@@ -196,6 +206,11 @@ def _repeated(
     return made
 
 
+def _dot(builder: Builder, total: Value, weight: Value, line: Value) -> Value:
+    kind = ir.FunctionType(FLOATS, [FLOATS, INTS, INTS])
+    return builder.call(ir.InlineAsm(kind, DOT, "=v,0,v,v", side_effect=False), [total, weight, line])
+
+
 def _fused(builder: Builder, total: Value, x: Value, y: Value) -> Value:
     return builder.fadd(total, builder.fmul(x, y, flags=("contract",)), flags=("contract",))
 
@@ -222,8 +237,11 @@ def _store(builder: Builder, out: Value, lines: list[list[Value]]) -> None:
     """Neighbouring lines from ``out`` on."""
     for n, line in enumerate(lines):
         for p, value in enumerate(line):
-            target = builder.gep(out, [_long(n * LANES + p * WIDE)])
-            builder.store(value, builder.bitcast(target, ir.PointerType(FLOATS))).align = 4
+            builder.store(value, builder.bitcast(_part(builder, out, n, p), ir.PointerType(FLOATS))).align = 4
+
+
+def _part(builder: Builder, lines: Value, n: int, part: int) -> Value:
+    return builder.gep(lines, [_long(n * LANES + part * WIDE)])
 
 
 def _spread(builder: Builder, scalar: Value, kind: Any) -> Value:

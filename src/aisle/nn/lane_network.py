@@ -19,7 +19,7 @@ from torch.nn import functional
 from aisle.core.lists import Array
 from aisle.nn.hetero_layer import BlockLinear, HeteroLayer
 from aisle.nn.hiformer_layer import Composite, HiformerLayer
-from aisle.nn.lane_kernels import begun, scored
+from aisle.nn.lane_kernels import begun, begun_masked, scored
 from aisle.nn.lane_machine import LANES, TILE
 from aisle.nn.lane_machine import usable as has_dot
 from aisle.nn.lane_parts import (
@@ -109,7 +109,10 @@ class LaneNetwork:
         s, net = self._sizes, self._network
         known = Known.of(s, len(request_QD), len(net.layers) - len(net.composite))
         memory, room = self._memory()
-        begun(s, self._alone, self._at, memory, net, _numbers(request_QD), room.row, known)
+        if s.first:
+            begun_masked(s, self._alone, self._at, memory, net, _numbers(request_QD), room.row, known)
+        else:
+            begun(s, self._at, memory, net, _numbers(request_QD), room.row, known)
         columns_ND, owners_N, taken_1 = _numbers(item_ND), owner_N.numpy(), np.zeros(1, np.int64)
         logit_NK = np.empty((len(owners_N), s.asking), np.float32)
 

@@ -161,11 +161,3 @@ def packed(f: Array, at: int, pairs: int, p: Array, p_at: int) -> None:
     for d in range(pairs):
         for lane in range(LANES):
             p[p_at + d, lane] = pair(f[at + 2 * d, lane], f[at + 2 * d + 1, lane])
-
-
-@compiled
-def plus(f: Array, at: int, other: int) -> None:
-    """f[at:at+TILE] += f[other:other+TILE]"""
-    for n in range(TILE):
-        for lane in range(LANES):
-            f[at + n, lane] += f[other + n, lane]

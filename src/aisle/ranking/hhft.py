@@ -86,7 +86,10 @@ class HhftTrunk(nn.Module):
         )
 
     def forward(self, inputs: Inputs) -> Tensor:
-        return self._logits(*self.encoder(self.makers(inputs)))
+        task_KNd, mean_Nd = self.encoder(self.makers(inputs))
+        # What a head reads is float32 whatever the tokens are.
+        logits = [head(torch.cat([task, mean_Nd], 1).float()) for head, task in zip(self.heads, task_KNd, strict=True)]
+        return torch.cat(logits, 1)
 
     def compiled(self, threads: int = 1) -> Callable[[Inputs], Tensor] | None:
         """The same on frozen weights, compiled for this processor with the encoder in bf16 (``threads`` share the candidates); None
@@ -94,18 +97,13 @@ class HhftTrunk(nn.Module):
         from aisle.nn.lane_network import LaneNetwork, usable
 
         own, makers = self.encoder, self.makers
-        if own.hiformer_first or not makers.of_request or not usable(own.layers, own.composite, own.tasks):
+        if own.hiformer_first or not usable(own.layers, own.composite, own.tasks):
             return None
         network = LaneNetwork(
             makers.of_request, makers.of_item, makers.kind, makers.task, own.layers, own.composite, self.heads,
             own.block_T, masked=own.masked, threads=threads,
         )  # fmt: skip
         return lambda inputs: network(*makers.columns(inputs), inputs.owner)
-
-    def _logits(self, task_KNd: Tensor, mean_Nd: Tensor) -> Tensor:
-        # What a head reads is float32 whatever the tokens are.
-        logits = [head(torch.cat([task, mean_Nd], 1).float()) for head, task in zip(self.heads, task_KNd, strict=True)]
-        return torch.cat(logits, 1)
 
 
 class TokenMakers(nn.Module):
