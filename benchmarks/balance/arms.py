@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -122,19 +125,61 @@ class Result:
     multipliers: Mapping[str, float]
 
     @classmethod
-    def kept(cls, path: Path | None, make: Callable[[], Result]) -> Result:
-        """What an earlier call that was stopped kept, or the result made now and kept."""
-        if path and path.exists():
-            raw = json.loads(path.read_text())
-            arrays = {name: {t: np.array(v) for t, v in raw.pop(name).items()} for name in ("loss", "auc")}
-            return cls(**raw, **arrays)
-        result = make()
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            half = path.with_suffix(".part")
-            half.write_text(json.dumps(asdict(result), default=lambda array: array.tolist()))
-            half.replace(path)
-        return result
+    def read(cls, path: Path) -> Result:
+        raw = json.loads(path.read_text())
+        arrays = {name: {t: np.array(v) for t, v in raw.pop(name).items()} for name in ("loss", "auc")}
+        return cls(**raw, **arrays)
+
+    def write(self, path: Path) -> None:
+        half = path.with_suffix(".part")
+        half.write_text(json.dumps(asdict(self), default=lambda array: array.tolist()))
+        half.replace(path)
+
+
+def results(
+    names: Sequence[str],
+    seeds: Sequence[int],
+    order: Sequence[str],
+    schedule: Schedule,
+    data: Path,
+    jobs: int,
+    keep: Path | None,
+) -> dict[str, list[Result]]:
+    """Every arm's results by seed, ``jobs`` of them trained at a time; what an earlier call kept is not trained again."""
+
+    def file(name: str, seed: int) -> Path | None:
+        return keep and keep / f"{','.join(order)}-{name}-{seed}.json"
+
+    found: dict[tuple[str, int], Result] = {}
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _open, (data,)) as pool:
+        waiting = {}
+        for seed, name in product(seeds, names):
+            at = file(name, seed)
+            if at and at.exists():
+                found[name, seed] = Result.read(at)
+            else:
+                waiting[pool.submit(_run, name, order, seed, schedule)] = (name, seed)
+        for done in as_completed(waiting):
+            name, seed = waiting[done]
+            result = found[name, seed] = done.result()
+            if at := file(name, seed):
+                result.write(at)
+            losses = {task: round(loss, 5) for task, loss in result.validation.items()}
+            print(name, seed, round(result.seconds, 1), losses, file=sys.stderr, flush=True)
+    return {name: [found[name, seed] for seed in seeds] for name in names}
+
+
+_data: list[ClickData] = []
+"""Of this process."""
+
+
+def _open(path: Path) -> None:
+    torch.set_num_threads(1)
+    _data.append(ClickData.read(path, "cpu", DIM))
+
+
+def _run(name: str, order: Sequence[str], seed: int, schedule: Schedule) -> Result:
+    return run(arms(order)[name], _data[0], order, seed, schedule)
 
 
 def run(arm: Arm, data: ClickData, order: Sequence[str], seed: int, schedule: Schedule) -> Result:

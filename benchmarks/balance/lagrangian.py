@@ -24,20 +24,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from arms import DIM, OWN_STAGE, Result, Schedule, alone_name, arms, fixed, fixed_name, own_stage, run
+from arms import OWN_STAGE, Result, Schedule, alone_name, arms, fixed, fixed_name, own_stage, results
 from pareto import plotted
 
 from aisle.evaluate.significance import Difference, Resampling, bootstrap_mean, paired_difference
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "ranking"))
 
-from ctr_data import RETURN_DAYS, ClickData, prepare
+from ctr_data import RETURN_DAYS, prepare
 
 MARGIN = 0.005
 """Of a relative loss: what "keeps its level" and "no worse" allow."""
 LAGRANGIAN = ("lagrangian", "lagrangian-running")
-RESAMPLING = Resampling(2000)
+RESAMPLING = Resampling(1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,9 @@ def rows_of(found: Found) -> list[dict[str, Any]]:
     """Losses and AUCs of every arm; what became of every task's level (``kept`` the first task's, ``kept-TASK`` a later one's),
     also beside training that task alone with all the steps (``kept_alone``); and the lower tasks beside the best fixed weights."""
     rows: list[dict[str, Any]] = []
-    for arm, results in found.results.items():
-        extra: dict[str, Any] = {"seconds": float(np.mean([r.seconds for r in results])), "seeds": len(results)}
-        extra["multipliers"] = [r.multipliers for r in results] if arm in LAGRANGIAN else None
+    for arm, of_seeds in found.results.items():
+        extra: dict[str, Any] = {"seconds": float(np.mean([r.seconds for r in of_seeds])), "seeds": len(of_seeds)}
+        extra["multipliers"] = [r.multipliers for r in of_seeds] if arm in LAGRANGIAN else None
         for metric in ("loss", "auc"):
             for task in found.tasks:
                 level = bootstrap_mean(found.users(arm, metric, task), how=RESAMPLING)
@@ -107,11 +106,11 @@ def rows_of(found: Found) -> list[dict[str, Any]]:
 
 
 def difference_rows(found: Found, arm: str, baseline: str, task: str, name: str) -> list[dict[str, Any]]:
-    """``NAME:loss`` (a share), ``NAME:auc``, and the upper end of the loss's interval as ``NAME:loss_high``."""
+    """``NAME:loss`` (a share), the upper end of its interval as ``NAME:loss_high``, and of Lagrangian training ``NAME:auc``."""
     if arm == baseline:
         return []
     rows = []
-    for metric in ("loss", "auc"):
+    for metric in ("loss", "auc") if arm in LAGRANGIAN else ("loss",):
         d = found.compared(arm, baseline, task, metric)
         row = {"metric": f"{name}:{metric}", "plan": arm, "baseline": baseline, "task": task, "value": d.value}
         rows.append({**row, "low": d.low, "high": d.high, "p": d.p, "detectable": d.detectable})
@@ -127,6 +126,7 @@ def main() -> None:
     for name, number in (("--items", 2000), ("--days", 10), ("--visits", 2000), ("--epochs", 4), ("--seeds", 3)):
         parser.add_argument(name, type=int, default=number)
     parser.add_argument("--first-seed", type=int, default=0, help="of the world, and of weights and batches")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, a processor thread each")
     parser.add_argument("--thin", type=float, default=1.0, help="share of the pages without an order that are taken")
     parser.add_argument("--early", type=float, default=0.25, help="share of the steps of each stage but the last")
     parser.add_argument("--lr", type=float, default=3e-3)
@@ -138,7 +138,6 @@ def main() -> None:
     )
     parser.add_argument("--plot", type=Path, help="where to draw what the arms reach of the first and the last task")
     args = parser.parse_args()
-    torch.set_num_threads(1)
     order = args.order.split(",")
     with TemporaryDirectory() as scratch:
         path = (args.keep or Path(scratch)) / "data.npz"
@@ -147,25 +146,16 @@ def main() -> None:
             wait_days = RETURN_DAYS if "return" in order else 0
             prepare(args.world, args.first_seed, args.items, args.days, args.visits, half, wait_days, args.thin)
             half.replace(path)
-        data = ClickData.read(path, "cpu", DIM)
-    schedule = Schedule(args.epochs, args.early, args.lr)
-    results: dict[str, list[Result]] = {name: [] for name in arms(order)}
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        for name, arm in arms(order).items():
-            if args.only and name not in args.only.split(","):
-                continue
-            at = args.keep and args.keep / f"{args.order}-{name}-{seed}.json"
-            result = Result.kept(at, lambda: run(arm, data, order, seed, schedule))  # noqa: B023
-            results[name].append(result)
-            losses = {t: round(v, 5) for t, v in result.validation.items()}
-            print(name, seed, round(result.seconds, 1), losses, file=sys.stderr, flush=True)
+        seeds = range(args.first_seed, args.first_seed + args.seeds)
+        names = args.only.split(",") if args.only else list(arms(order))
+        found = results(names, seeds, order, Schedule(args.epochs, args.early, args.lr), path, args.jobs, args.keep)
     if args.only:
         return
-    found = Found(order, results)
+    report = Found(order, found)
     if args.plot:
-        points = {arm: (found.test(arm, order[0]), found.test(arm, order[-1])) for arm in results}
+        points = {arm: (report.test(arm, order[0]), report.test(arm, order[-1])) for arm in found}
         args.plot.write_text(plotted(points, (order[0], order[-1]), MARGIN), encoding="utf-8")
-    print(json.dumps(rows_of(found), indent=1))
+    print(json.dumps(rows_of(report), indent=1))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from html import escape
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 380, 66, 44, 34, 22
 COLOURS = {"lagrangian": "#d1495b", "fixed": "#1b6ca8", "other": "#555555"}
 GREEN = "#4f9a5b"
+LETTERS, LINE = 70, 12
+"""The room of a name."""
+
 Point = tuple[float, float]
 
 
@@ -28,15 +31,17 @@ def plotted(points: Mapping[str, Point], tasks: tuple[str, str], margin: float) 
         parts += _level(place((level, low))[0], min(place((level * (1 + margin), low))[0], WIDTH - RIGHT), margin)
     else:
         side = "right" if level > right else "left"
-        parts.append(_note(WIDTH - RIGHT, TOP + 26, f"level of {tasks[0]}: {level:.4f}, to the {side}", end=True))
+        parts.append(_note(WIDTH - RIGHT, TOP - 4, f"level of {tasks[0]}: {level:.4f}, to the {side}", end=True))
     if alone in near:
         parts += _alone(place((alone, low))[0], tasks[0])
     parts += _ticks(left, right, low, high, place)
     best = front({name: p for name, p in drawn.items() if name.startswith("fixed")})
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(drawn[name]) for name in best))
     parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS["fixed"]}" stroke-opacity=".5"/>')
-    for name, point in drawn.items():
-        parts += _mark(name, *place(point), named=not name.startswith("fixed") or name in best)
+    named = [name for name in drawn if not name.startswith("fixed") or name in best]
+    at = {name: place(point) for name, point in drawn.items()}
+    parts += [_mark(name, at[name], faint=name not in named) for name in drawn]
+    parts += [_name(name, at[name], y) for name, y in _apart({name: at[name] for name in named}).items()]
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -46,15 +51,29 @@ def front(points: Mapping[str, Point]) -> list[str]:
     return [n for k, n in enumerate(names) if all(points[n][1] < points[before][1] for before in names[:k])]
 
 
-def _mark(name: str, x: float, y: float, *, named: bool) -> list[str]:
-    kind = name.partition("-")[0]
-    colour, radius = COLOURS.get(kind, COLOURS["other"]), 5 if kind == "lagrangian" else 3.5
-    parts = [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" fill-opacity="{1 if named else 0.35}"/>']
-    if named:
-        end = x > WIDTH - 130
-        at = f'x="{x - 8 if end else x + 8:.1f}" y="{y + 4:.1f}" text-anchor="{"end" if end else "start"}"'
-        parts.append(f'<text {at} fill="{colour}">{escape(name.replace("fixed-", ""))}</text>')
-    return parts
+def _mark(name: str, at: Point, *, faint: bool) -> str:
+    radius = 5 if name.startswith("lagrangian") else 3.5
+    opacity = 0.35 if faint else 1
+    return f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="{radius}" fill="{_colour(name)}" fill-opacity="{opacity}"/>'
+
+
+def _name(name: str, at: Point, y: float) -> str:
+    end = at[0] > WIDTH - 130
+    where = f'x="{at[0] - 8 if end else at[0] + 8:.1f}" y="{y + 4:.1f}" text-anchor="{"end" if end else "start"}"'
+    return f'<text {where} fill="{_colour(name)}">{escape(name.replace("fixed-", ""))}</text>'
+
+
+def _colour(name: str) -> str:
+    return COLOURS.get(name.partition("-")[0], COLOURS["other"])
+
+
+def _apart(at: Mapping[str, Point]) -> dict[str, float]:
+    """The height of each name: its mark's, or further down where another name stands."""
+    found: dict[str, float] = {}
+    for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
+        near = [found[other] for other in found if abs(at[other][0] - x) < LETTERS]
+        found[name] = max([y, *(other + LINE for other in near if other > y - LINE)])
+    return found
 
 
 def _is_near(value: float, values: list[float]) -> bool:
@@ -93,7 +112,11 @@ def _level(at: float, end: float, margin: float) -> list[str]:
 
 
 def _alone(at: float, task: str) -> list[str]:
-    return [_upright(at, "1 3"), _note(at + 4, HEIGHT - BOTTOM - 6, f"{task} alone, all steps")]
+    end = at > WIDTH - 140
+    return [
+        _upright(at, "1 3"),
+        _note(at - 4 if end else at + 4, HEIGHT - BOTTOM - 6, f"{task} alone, all steps", end=end),
+    ]
 
 
 def _upright(at: float, dashes: str) -> str:
