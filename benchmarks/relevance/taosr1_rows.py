@@ -45,6 +45,7 @@ PAIRS = (
     ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
     ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
     ("GRPO against the same labels, balanced", "grpo/{b}/balanced/outcome", "more-sft/{b}/balanced"),
+    ("GRPO against the pool's labels as they come", "grpo/{b}/balanced/outcome", "more-sft/{b}/natural"),
     ("GRPO against the same labels, natural", "grpo/{b}/natural/outcome", "more-sft/{b}/natural"),
     ("GRPO against rejection fine-tuning", "grpo/{b}/balanced/outcome", "best-of-g/{b}"),
     (
