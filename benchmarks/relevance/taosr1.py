@@ -88,6 +88,7 @@ RECORD = (
             ("grpo", "/natural/outcome"),
             ("grpo", "/balanced/gated"),
             ("more-sft", "/natural"),
+            ("more-sft", "/balanced"),
             ("best-of-g", ""),
         )
     ),
@@ -322,7 +323,7 @@ def main() -> None:
         ("--rows", "rows of what was run"),
     ):
         parser.add_argument(flag, action="store_true", help=words)
-    parser.add_argument("--plot", type=Path, help="folder for the learning curves of seed 0")
+    parser.add_argument("--plot", type=Path, help="folder for the learning curves")
     args = parser.parse_args()
     patterns = RECORD if args.record else args.arms
     chosen = [arm for arm in arms() if any(fnmatch(arm, pattern) for pattern in patterns)]

@@ -45,6 +45,7 @@ PAIRS = (
     ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
     ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
     ("GRPO against the same labels, balanced", "grpo/{b}/balanced/outcome", "more-sft/{b}/balanced"),
+    ("GRPO against the pool's labels as they come", "grpo/{b}/balanced/outcome", "more-sft/{b}/natural"),
     ("GRPO against the same labels, natural", "grpo/{b}/natural/outcome", "more-sft/{b}/natural"),
     ("GRPO against rejection fine-tuning", "grpo/{b}/balanced/outcome", "best-of-g/{b}"),
     (
@@ -137,9 +138,12 @@ def _over_seeds(of_seed: Sequence[Array]) -> Array:
     return np.take_along_axis(drawn_SB, pick_SB, 0).mean(0)
 
 
-def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str, seed: int = 0) -> None:
-    """Learning curves as SVG: fine-tuning in three orders, and the stages after it."""
-    curves = {row["arm"]: row["report"].get("curve") for row in rows if row["seed"] == seed}
+def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str) -> None:
+    """Learning curves as SVG: fine-tuning in three orders, and the stages after it.  Means over the seeds that all lines have."""
+    curves: dict[str, dict[int, Any]] = {}
+    for row in rows:
+        if row["report"].get("curve"):
+            curves.setdefault(row["arm"], {})[row["seed"]] = row["report"]["curve"]
     size_noise = base.partition("/")[2]
     tuning = {
         "reasoning first": f"sft/reason_first/{size_noise}", "label first": f"sft/label_first/{size_noise}",
@@ -151,17 +155,22 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str, seed: in
         "rejection, round 3": f"best-of-g/{base}", "DPO": f"dpo/{base}",
     }  # fmt: skip
     for name, title, of in (
-        ("taosr1-tuning.svg", "Fine-tuning: macro-F1 on validation pairs", tuning),
-        (f"taosr1-after-{base.partition('/')[0]}.svg", "After fine-tuning: macro-F1 on validation pairs", later),
+        ("taosr1-tuning.svg", "Fine-tuning, on validation pairs", tuning),
+        (f"taosr1-after-{base.partition('/')[0]}.svg", "After fine-tuning, on validation pairs", later),
     ):
-        drawn = {words: _line(curves[arm]) for words, arm in of.items() if curves.get(arm)}
-        if drawn:
+        found = {words: curves[arm] for words, arm in of.items() if arm in curves}
+        seeds = set.intersection(*map(set, found.values())) if found else set()
+        if seeds:
+            drawn = {words: _line([curve[seed] for seed in seeds]) for words, curve in found.items()}
             axes = Axis("steps"), Axis("macro-F1", from_zero=False)
-            (folder / name).write_text(lines(title, drawn, *axes, names_below=True), encoding="utf-8")
+            whole = f"{title}, {len(seeds)} seeds" if len(seeds) > 1 else title
+            (folder / name).write_text(lines(whole, drawn, *axes, names_below=True), encoding="utf-8")
 
 
-def _line(curve: Sequence[Sequence[float]]) -> tuple[Array, Array]:
-    step, value = np.array(curve, float).T
+def _line(of_seeds: Sequence[Sequence[Sequence[float]]]) -> tuple[Array, Array]:
+    """Steps and values, means over seeds; a seed with a validation more than another gives it up."""
+    points = min(map(len, of_seeds))
+    step, value = np.mean([curve[:points] for curve in of_seeds], 0).T
     return step, value
 
 

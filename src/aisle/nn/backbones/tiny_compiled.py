@@ -10,6 +10,7 @@ R answer tokens, V vocabulary, N outputs and M inputs of a weight.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -87,7 +88,7 @@ class CompiledDecoding(Decoding):
         token = token_S.contiguous().numpy()
         self.hidden_QT[:, self.longest + self.past] = 0
         work = [lambda part=part: self._run(part, token) for part in self.parts]
-        helpers = [_helpers(len(work) - 1).submit(call) for call in work[1:]]
+        helpers = [_helpers(len(work) - 1, os.getpid()).submit(call) for call in work[1:]]
         work[0]()
         for helper in helpers:
             helper.result()
@@ -168,5 +169,6 @@ def _weights(model: Tiny) -> tuple[Array, ...]:
 
 
 @lru_cache(maxsize=4)
-def _helpers(count: int) -> ThreadPoolExecutor:
+def _helpers(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads do not pass into a process that is forked off, so each process has its own."""
     return ThreadPoolExecutor(count, thread_name_prefix="decoding")
