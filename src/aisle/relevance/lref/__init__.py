@@ -55,14 +55,17 @@ LOST = 0.01
 class Explaining(Settings):
     """
     tasks     kinds of reasoning that are learned; empty for none
+    of        the pairs that are explained: the ``selected`` ones, as in the paper, or all that the helpers trust; a judge that
+              starts from nothing has verdicts to learn, and a tenth of its pairs does not show them
     together  as joint tasks, or one after the other in their order; the labels alone are learned beside them in any case, as they
               are what serves
     train     the loop's settings
     """
 
     tasks: tuple[Task, ...] = ("ee", "ra", "dr")
+    of: Literal["trusted", "selected"] = "trusted"
     together: bool = True
-    train: TrainSettings = TrainSettings(epochs=2, lr=5e-4, warmup=0.05, weight_decay=0.01)
+    train: TrainSettings = TrainSettings(epochs=1, lr=1e-3, warmup=0.05, weight_decay=0.01)
 
 
 class Debiasing(Settings):
@@ -100,9 +103,11 @@ class Lref(LlmMethod):
     debiasing   DPO
     decide      ``label``: the grade is read at once, by prefill; ``reason``: behind reasoning that is written first
 
-    ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
+    ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.  ``train`` suits ``tiny``; a
+    pre-trained backbone wants a rate of 1e-4 and less (docs/guides/larger-models.md).
     """
 
+    train: TrainSettings = TrainSettings(epochs=3, lr=3e-3, warmup=0.05, weight_decay=0.01)
     order: Literal["reason_first", "label_first"] = "reason_first"
     selection: Selection = Selection()
     rationales: Rationales = Rationales()
@@ -200,7 +205,8 @@ class Course:
             self._stage("started", lambda folder: self._tune("started", first, folder))
         self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
         if method.explaining.tasks:
-            self._stage("explained", lambda folder: self._explain(selected, folder))
+            explained = trusted if method.explaining.of == "trusted" else selected
+            self._stage("explained", lambda folder: self._explain(explained, folder))
         if method.debiasing.on:
             self._stage("debiased", lambda folder: self.debias(trusted, folder))
         threshold = 0.5
@@ -226,7 +232,7 @@ class Course:
                 self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, place)
                 return plain_chances(self.llm, judged, self.items)
 
-            return self.stages.array(task, folder, work)
+            return self.stages.array(task.replace(" ", "-"), folder, work)
 
         pairs, how = self.pairs, self.method.selection
         teacher = Teacher(self.tagger, pairs.scale)
