@@ -20,7 +20,7 @@ METRICS = (
 )  # fmt: skip
 SHOWN = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
 
-DRAWN = {"mistakes": "mistakes alone, beta .1", "held": "pairs that hold as well", "on": "and beta 5, believed labels"}
+DRAWN = {"mistakes": "mistakes alone, beta .1", "held": "pairs that hold as well", "on": "and beta 5"}
 """Arms of the pictures."""
 
 

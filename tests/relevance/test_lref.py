@@ -346,12 +346,12 @@ class TestFit:
         report = stage.report
         assert report["selected"]["all_used"]
         assert list(report) == ["selected", "tuned", "explained", "debiased"]
-        assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade"} <= report["selected"].keys()
+        assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade", "believed"} <= report["selected"].keys()
         assert {"ee", "ra", "dr", "macro_f1"} <= report["explained"].keys()
         assert {"too_high", "too_low", "index", "second"} <= report["debiased"]["before"].keys()
 
-    @pytest.mark.parametrize(("start", "stages"), [("trusted", ["started", "tuned"]), ("nothing", ["tuned"])])
-    def test_a_few_selected_pairs_follow_all_that_are_trusted(self, shop, env, start, stages):
+    @pytest.mark.parametrize(("start", "stages"), [("all", ["started", "tuned"]), ("nothing", ["tuned"])])
+    def test_a_few_selected_pairs_follow_all_of_them(self, shop, env, start, stages):
         method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
         method = method.with_setting("selection.by=random").with_setting("selection.share=0.5")
         report = method.with_setting(f"selection.start={start}").fit(shop, env).report

@@ -1,7 +1,7 @@
 """LREF: a judge that learns from selected pairs, from three kinds of reasoning, and not to be an optimist (arXiv:2503.09223).
 
     1. selection    three helpers choose what is hard, learnable and not mislabelled        selection.py
-    2. tuning       labels of all that is learnable and not mislabelled, then of the selected pairs
+    2. tuning       labels of all pairs (a judge that starts from nothing needs them), then of the selected ones
     3. explaining   multi-CoT: expert explaining, rule adherence, decision reflection       tasks.py
     4. de-biasing   DPO on pairs from its own beams                                         debiasing.py
     5. CumPT        one threshold from chances to a grade                                   _tiers.py
@@ -55,15 +55,12 @@ LOST = 0.01
 class Explaining(Settings):
     """
     tasks     kinds of reasoning that are learned; empty for none
-    of        the pairs that are explained: the ``selected`` ones, as in the paper, or all that the helpers trust; a judge that
-              starts from nothing has verdicts to learn, and a tenth of its pairs does not show them
     together  as joint tasks, or one after the other in their order; the labels alone are learned beside them in any case, as they
               are what serves
     train     the loop's settings
     """
 
     tasks: tuple[Task, ...] = ("ee", "ra", "dr")
-    of: Literal["trusted", "selected"] = "trusted"
     together: bool = True
     train: TrainSettings = TrainSettings(epochs=1, lr=1e-3, warmup=0.05, weight_decay=0.01)
 
@@ -200,15 +197,14 @@ class Course:
         chosen = self._stage("selected", lambda folder: self._select(start, folder))
         self.llm.backbone.load_state_dict(start, strict=False)
         selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
-        first = {"trusted": trusted, "all": self.pairs, "nothing": selected}[how.start]
-        if len(first) > len(selected):
-            self._stage("started", lambda folder: self._tune("started", first, folder))
+        learned = {"all": self.pairs, "trusted": trusted, "nothing": selected}[how.start]
+        if len(learned) > len(selected):
+            self._stage("started", lambda folder: self._tune("started", learned, folder))
         self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
         if method.explaining.tasks:
-            explained = trusted if method.explaining.of == "trusted" else selected
-            self._stage("explained", lambda folder: self._explain(explained, folder))
+            self._stage("explained", lambda folder: self._explain(learned, folder))
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self.debias(trusted, folder))
+            self._stage("debiased", lambda folder: self.debias(learned, folder))
         threshold = 0.5
         if len(self.held):
             threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
@@ -376,7 +372,8 @@ def _told(selected: Selected, pairs: Pairs) -> dict[str, Any]:
     """Figures of a selection."""
     agree = {f"{name}_agrees": float((said == pairs.label).mean()) for name, said in selected.said.items()}
     kept = pairs.take(np.flatnonzero(selected.keep))
-    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), **agree}
+    believed = pairs.take(np.flatnonzero(selected.trusted)).counts().tolist()
+    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), "believed": believed, **agree}
 
 
 def _place_of_label(answer: Array, label_ids: Array) -> int:
