@@ -201,7 +201,7 @@ class Sweep:
 
     def method(self, **changes: Any) -> Lref:
         quick = self.settings(self.dpo, lr=1e-4).model_copy(update={"evaluate_every": max(1, self.dpo // 10)})
-        debiasing = Debiasing(most=4000, take_back=False, train=quick)
+        debiasing = Debiasing(most=4000, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod
