@@ -103,11 +103,9 @@ class Lref(LlmMethod):
     take_back   undo a later stage after which macro-F1 of the validation pairs is lower by more than .01: a few hard pairs are not
                 what every judge needs, and one that is no optimist has nothing to gain from DPO
 
-    ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.  ``train`` suits ``tiny``; a
-    pre-trained backbone wants a rate of 1e-4 and less (docs/guides/larger-models.md).
+    ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
     """
 
-    train: TrainSettings = TrainSettings(epochs=3, lr=3e-3, warmup=0.05, weight_decay=0.01)
     order: Literal["reason_first", "label_first"] = "reason_first"
     selection: Selection = Selection()
     rationales: Rationales = Rationales()
