@@ -12,8 +12,8 @@ carry the true grades, which nothing learns from.  Every arm of a group takes th
     started/<by>       the same after the labels of all pairs
     explain/<tasks>    after the labels of all pairs, labels and reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
     debias/<how>       after the labels of all pairs: nothing (off), more labels (continued), or DPO with the mistakes alone at
-                       beta .1 (mistakes), with pairs that hold beside them (held), at beta 5 (sharp), with both, and with both
-                       on labels that CI and MS believe (on, what a fit does)
+                       beta .1 (mistakes), with pairs that hold beside them (held), at beta 5 (sharp), with both (on, what a fit
+                       does), and with both on labels that CI and MS believe (trusted)
     cross_encoder      from scratch, on all pairs
 
 ``--noise`` is the share of wrong labels in the world of symbols.
@@ -64,7 +64,7 @@ EXPLAINED = {
     "in-order": ("ee", "ra", "dr"), "label-first": ("ee", "ra", "dr"),
 }  # fmt: skip
 DEBIASED = {
-    "mistakes": {"beta": 0.1, "held": 0.0}, "held": {"beta": 0.1}, "sharp": {"held": 0.0}, "held+sharp": {}, "on": {},
+    "mistakes": {"beta": 0.1, "held": 0.0}, "held": {"beta": 0.1}, "sharp": {"held": 0.0}, "on": {}, "trusted": {},
 }  # fmt: skip
 """What differs from the settings of a fit."""
 
@@ -168,7 +168,7 @@ class Sweep:
         if name == "continued":
             course.train("continued", [course.tasks.plain(self.train)], changed.train, None)
             return self.figures(course.llm)
-        believed = trusted(self.said[0], self.train.label) if name == "on" else np.ones(len(self.train), bool)
+        believed = trusted(self.said[0], self.train.label) if name == "trusted" else np.ones(len(self.train), bool)
         curve: list[list[float]] = []
         watched = Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
         course.stages = watched
@@ -201,7 +201,7 @@ class Sweep:
 
     def method(self, **changes: Any) -> Lref:
         quick = self.settings(self.dpo, lr=1e-4).model_copy(update={"evaluate_every": max(1, self.dpo // 10)})
-        debiasing = Debiasing(most=4000, take_back=False, train=quick)
+        debiasing = Debiasing(most=4000, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod

@@ -20,6 +20,9 @@ METRICS = (
 )  # fmt: skip
 SHOWN = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
 
+DRAWN = {"mistakes": "mistakes alone, beta .1", "held": "pairs that hold as well", "on": "and beta 5"}
+"""Arms of the pictures."""
+
 
 def read_runs(out: Path) -> list[dict[str, Any]]:
     path = out / "runs.jsonl"
@@ -80,25 +83,15 @@ def print_table(runs: Sequence[Run]) -> None:
 
 
 def plotted(runs: Sequence[Run], folder: Path) -> None:
-    """``lref-debiasing.svg``: over- and under-rating by steps of DPO, and what a threshold does instead."""
+    """``lref-debiasing-f1.svg`` and ``-high.svg``: what the steps of DPO do to macro-F1 and to over-rating, first seed."""
     arms = by_arm(runs)
     old = arms["debias/off"][0]
     start = [old[name] for name in ("argmax_macro_f1", "too_high", "too_low")]
-    curves = {
-        name: np.array([start, *arms[f"debias/{name}"][0]["curve"]])
-        for name in ("mistakes", "held", "on") if f"debias/{name}" in arms
-    }  # fmt: skip
-    steps = {name: np.arange(len(curve)) for name, curve in curves.items()}
-    for file, title, column, axis in (
-        ("lref-debiasing-f1.svg", "De-biasing: macro-F1 on test pairs", 0, "macro-F1"),
-        ("lref-debiasing-high.svg", "De-biasing: rated too high", 1, "share of test pairs"),
-        ("lref-debiasing-low.svg", "De-biasing: rated too low", 2, "share of test pairs"),
+    curves = {words: np.array([start, *arms[f"debias/{name}"][0]["curve"]]) for name, words in DRAWN.items()}
+    for name, title, column, unit in (
+        ("f1", "De-biasing: macro-F1 on test pairs", 0, "macro-F1"),
+        ("high", "De-biasing: rated too high", 1, "share of test pairs"),
     ):
-        drawn = {WORDS[name]: (steps[name], curve[:, column]) for name, curve in curves.items()}
-        drawn_lines = lines(
-            title, drawn, Axis("tenths of the steps"), Axis(axis, from_zero=column > 0), names_below=True
-        )
-        (folder / file).write_text(drawn_lines, encoding="utf-8")
-
-
-WORDS = {"mistakes": "mistakes alone, beta .1", "held": "pairs that hold as well", "on": "and beta 5, believed labels"}
+        drawn = {words: (np.arange(len(curve)), curve[:, column]) for words, curve in curves.items()}
+        picture = lines(title, drawn, Axis("tenths of the steps"), Axis(unit), names_below=True)
+        (folder / f"lref-debiasing-{name}.svg").write_text(picture, encoding="utf-8")

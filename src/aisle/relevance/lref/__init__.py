@@ -1,7 +1,7 @@
 """LREF: a judge that learns from selected pairs, from three kinds of reasoning, and not to be an optimist (arXiv:2503.09223).
 
     1. selection    three helpers choose what is hard, learnable and not mislabelled        selection.py
-    2. tuning       labels of all that is learnable and not mislabelled, then of the selected pairs
+    2. tuning       labels of all pairs (a judge that starts from nothing needs them), then of the selected ones
     3. explaining   multi-CoT: expert explaining, rule adherence, decision reflection       tasks.py
     4. de-biasing   DPO on pairs from its own beams                                         debiasing.py
     5. CumPT        one threshold from chances to a grade                                   _tiers.py
@@ -11,7 +11,7 @@ It serves the grade alone, read by prefill; its reasoning is written on demand. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -49,7 +49,10 @@ LONGEST = {"short": 8, "steps": 120}
 """Tokens of an answer at most."""
 
 LOST = 0.01
-"""Macro-F1 that de-biasing may cost: the paper's own judge trades .003 of it for accuracy."""
+"""Macro-F1 that a later stage may cost: the paper's own judge trades .003 of it for accuracy in de-biasing."""
+
+Work = Callable[[Path | None], Mapping[str, Any]]
+"""A stage: given its folder, it changes the judge and says what it did."""
 
 
 class Explaining(Settings):
@@ -62,7 +65,7 @@ class Explaining(Settings):
 
     tasks: tuple[Task, ...] = ("ee", "ra", "dr")
     together: bool = True
-    train: TrainSettings = TrainSettings(epochs=2, lr=5e-4, warmup=0.05, weight_decay=0.01)
+    train: TrainSettings = TrainSettings(epochs=1, lr=1e-3, warmup=0.05, weight_decay=0.01)
 
 
 class Debiasing(Settings):
@@ -75,8 +78,6 @@ class Debiasing(Settings):
                  the usual .1, meant for long answers, pushes on until it has moved by tens
     nll          weight of - log pi a token of the preferred answers (the paper's alpha, as far as it can be told)
     most         prompts that are searched at most
-    take_back    return to the judge before it where macro-F1 of the validation pairs fell by more than .01: a judge that is no
-                 optimist has nothing to gain here
     batch, train pairs a step, and the loop's settings
     """
 
@@ -87,7 +88,6 @@ class Debiasing(Settings):
     beta: float = Field(5.0, gt=0)
     nll: float = Field(0.65, ge=0)
     most: int = Field(8000, ge=1)
-    take_back: bool = True
     batch: int = Field(32, ge=1)
     train: TrainSettings = TrainSettings(epochs=2, lr=1e-4, warmup=0.2, weight_decay=0.0)
 
@@ -100,6 +100,9 @@ class Lref(LlmMethod):
     debiasing   DPO
     decide      ``label``: the grade is read at once, by prefill; ``reason``: behind reasoning that is written first
 
+    take_back   undo a later stage after which macro-F1 of the validation pairs is lower by more than .01: a few hard pairs are not
+                what every judge needs, and one that is no optimist has nothing to gain from DPO
+
     ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
     """
 
@@ -108,6 +111,7 @@ class Lref(LlmMethod):
     rationales: Rationales = Rationales()
     explaining: Explaining = Explaining()
     debiasing: Debiasing = Debiasing()
+    take_back: bool = True
     decide: Literal["label", "reason"] = "label"
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> LrefStage:
@@ -195,25 +199,41 @@ class Course:
         chosen = self._stage("selected", lambda folder: self._select(start, folder))
         self.llm.backbone.load_state_dict(start, strict=False)
         selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
-        first = {"trusted": trusted, "all": self.pairs, "nothing": selected}[how.start]
-        if len(first) > len(selected):
-            self._stage("started", lambda folder: self._tune("started", first, folder))
-        self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
+        learned = {"all": self.pairs, "trusted": trusted, "nothing": selected}[how.start]
+        has_started = len(learned) > len(selected)
+        if has_started:
+            self._stage("started", lambda folder: self._tune("started", learned, folder))
+        self._stage("tuned", lambda folder: self._tune("tuned", selected, folder), may_undo=has_started)
         if method.explaining.tasks:
-            self._stage("explained", lambda folder: self._explain(selected, folder))
+            self._stage("explained", lambda folder: self._explain(learned, folder), may_undo=True)
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self.debias(trusted, folder))
+            self._stage("debiased", lambda folder: self.debias(learned, folder), may_undo=True)
         threshold = 0.5
         if len(self.held):
             threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
         self.stages.close()
         return LrefStage(method, self.env, self.llm, threshold, report=self.report)
 
-    def _stage(self, name: str, work: Any) -> dict[str, Any]:
-        found = dict(self.stages.run(name, self.llm.backbone, work))
+    def _stage(self, name: str, work: Work, *, may_undo: bool = False) -> dict[str, Any]:
+        tried = self._unless_worse(work) if may_undo and self.method.take_back and len(self.held) else work
+        found = dict(self.stages.run(name, self.llm.backbone, tried))
         self.report[name] = {key: value for key, value in found.items() if key not in ("places", "trusted")}
         self.env.log(f"{name}: {self.report[name]}")
         return found
+
+    def _unless_worse(self, work: Work) -> Work:
+        """The stage, undone where it costs more than ``LOST``."""
+
+        def tried(folder: Path | None) -> Mapping[str, Any]:
+            level, backbone = self._figures()["macro_f1"], self.llm.backbone
+            before = {name: tensor.detach().clone() for name, tensor in backbone.learned().items()}
+            found = work(folder)
+            if found["macro_f1"] >= level - LOST:
+                return found
+            backbone.load_state_dict(before, strict=False)
+            return {**found, **self._figures(), "taken_back": True, "macro_f1_after": found["macro_f1"]}
+
+        return tried
 
     # -- the stages ----------------------------------------------------------------------------------------------------
 
@@ -226,7 +246,7 @@ class Course:
                 self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, place)
                 return plain_chances(self.llm, judged, self.items)
 
-            return self.stages.array(task, folder, work)
+            return self.stages.array(task.replace(" ", "-"), folder, work)
 
         pairs, how = self.pairs, self.method.selection
         teacher = Teacher(self.tagger, pairs.scale)
@@ -271,7 +291,6 @@ class Course:
             llm, prompts, how.beams, 2 if self._is_plain else LONGEST[self.method.form], only_labels=self._is_plain
         )
         own = bias(part.label, np.maximum(beams.label[:, 0], 0), len(part.scale), beams)
-        counts: dict[str, Any]
         pairs, counts = preferences(
             prompts, beams, part.label, under_share=how.under_share, held=how.held, seed=env.seed
         )
@@ -281,12 +300,7 @@ class Course:
                 device=env.device, rank=group.rank, of=group.size,
             )  # fmt: skip
             loss = PreferenceLoss(beta=how.beta, nll=how.nll)
-            level, kept = self._figures(), {n: t.detach().clone() for n, t in llm.backbone.learned().items()}
             self.stages.train("debiased", llm.backbone, batches, loss, how.train, folder)
-            after = self._figures()
-            if how.take_back and after and after["macro_f1"] < level["macro_f1"] - LOST:
-                llm.backbone.load_state_dict(kept, strict=False)
-                counts |= {"taken_back": True, "macro_f1_after": after["macro_f1"]}
         return {**counts, "training": own.as_dict(), "before": before, "after": self._bias(), **self._figures()}
 
     # -- what the stages share -----------------------------------------------------------------------------------------
@@ -370,7 +384,8 @@ def _told(selected: Selected, pairs: Pairs) -> dict[str, Any]:
     """Figures of a selection."""
     agree = {f"{name}_agrees": float((said == pairs.label).mean()) for name, said in selected.said.items()}
     kept = pairs.take(np.flatnonzero(selected.keep))
-    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), **agree}
+    believed = pairs.take(np.flatnonzero(selected.trusted)).counts().tolist()
+    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), "believed": believed, **agree}
 
 
 def _place_of_label(answer: Array, label_ids: Array) -> int:

@@ -44,8 +44,9 @@ class Selection(Settings):
     folds      parts of the queries, each judged by helpers that learned from the others
     sample     share of the other parts' pairs that IM and CI learn from
     share      of ``random``
-    start      what the judge learns before the selected pairs, which are few and hard: ``trusted``, every pair whose label the
-               helpers believe, ``all`` pairs, or ``nothing`` (a pre-trained model may do without)
+    start      what the judge learns before the selected pairs, which are few and hard, and what is then explained and made into
+               preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones believe
+               in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
     """
 
     by: Literal["helpers", "confident", "random", "all"] = "helpers"
@@ -54,7 +55,7 @@ class Selection(Settings):
     folds: int = Field(2, ge=2)
     sample: float = Field(0.5, gt=0, le=1)
     share: float = Field(0.1, gt=0, le=1)
-    start: Literal["trusted", "all", "nothing"] = "trusted"
+    start: Literal["all", "trusted", "nothing"] = "all"
 
 
 @dataclass(frozen=True, eq=False)
