@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -53,36 +53,43 @@ def drawn(rng: np.random.Generator, num_ids: int, shape: tuple[int, ...]) -> np.
     return rank * 2_654_435_761 % num_ids
 
 
-def by_ids(num_ids: int) -> list[dict[str, Any]]:
-    """Speed and memory with that many ids in all tables together."""
-    tables, rng, each = tables_of(NAMES), np.random.default_rng(0), num_ids // FEATURES
+def filled(num_ids: int) -> Any:
+    """Tables with that many ids."""
+    tables, each = tables_of(NAMES), num_ids // FEATURES
     for first in range(0, each, 1 << 17):
         ids = np.arange(first, min(first + (1 << 17), each))
         tables(dict.fromkeys(NAMES, ids))
+    return tables
+
+
+def by_ids(nums: list[int]) -> list[dict[str, Any]]:
+    """Speed and memory with those many ids in all tables together; sizes take turns round by round."""
+    every, rng = {num: filled(num) for num in nums}, np.random.default_rng(0)
     grad = torch.randn(SAMPLES, FEATURES * DIM)
-
-    def steps() -> None:
-        for ids in batches:
-            tables.packed(dict(zip(NAMES, ids, strict=True))).backward(grad)
-            tables.step()
-
-    speed = []
+    speed: dict[int, list[float]] = {num: [] for num in nums}
+    distinct: dict[int, list[float]] = {num: [] for num in nums}
     for _ in range(ROUNDS + 1):
-        batches = drawn(rng, each, (STEPS, FEATURES, SAMPLES))
-        start = perf_counter()
-        steps()
-        speed.append(STEPS * SAMPLES / (perf_counter() - start))
-    last = batches.reshape(-1, SAMPLES)
-    plan = f"ids-{num_ids:.0e}".replace("+0", "")
-    return [
-        _row("samples_per_s", plan, speed[1:]),
-        {"metric": "bytes_per_id", "plan": plan, "value": tables.num_bytes / len(tables)},
-        {
-            "metric": "distinct_share",
-            "plan": plan,
-            "value": float(np.mean([len(np.unique(i)) for i in last]) / SAMPLES),
-        },
-    ]
+        for num, tables in every.items():
+            batches = drawn(rng, num // FEATURES, (STEPS, FEATURES, SAMPLES))
+            start = perf_counter()
+            for ids in batches:
+                tables.packed(dict(zip(NAMES, ids, strict=True))).backward(grad)
+                tables.step()
+            speed[num].append(STEPS * SAMPLES / (perf_counter() - start))
+            distinct[num] = [len(np.unique(i)) / SAMPLES for i in batches.reshape(-1, SAMPLES)]
+    rows = []
+    for num, tables in every.items():
+        plan = f"ids-{num:.0e}".replace("+0", "")
+        rows += [
+            _row("samples_per_s", plan, speed[num][1:]),
+            {"metric": "bytes_per_id", "plan": plan, "value": tables.num_bytes / len(tables)},
+            {"metric": "distinct_share", "plan": plan, "value": float(np.mean(distinct[num]))},
+        ]
+    most = max(nums, default=0)
+    if 1_000_000 in nums and most > 1_000_000:
+        ratios = np.divide(speed[most][1:], speed[1_000_000][1:])
+        rows.append(_row("ratio_of_most_ids_to_1e6", "ids", ratios))
+    return rows
 
 
 def by_processes(num: int) -> dict[str, Any]:
@@ -188,7 +195,7 @@ def _curve(of: dict[Any, float]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(list(of), float), np.array(list(of.values()))
 
 
-def _row(metric: str, plan: str, found: list[float]) -> dict[str, Any]:
+def _row(metric: str, plan: str, found: Sequence[float]) -> dict[str, Any]:
     return {"metric": metric, "plan": plan, "value": float(np.median(found)), "low": min(found), "high": max(found)}
 
 
@@ -206,14 +213,13 @@ def main() -> None:
         if num > 1 and 1 in joint
     ]
     torch.set_num_threads(1)
-    speed, size = {}, {}
-    for num in args.ids:
-        found = by_ids(int(num))
-        speed[num], size[num] = found[0]["value"], found[1]["value"]
-        rows += found
-    if 1e6 in speed and max(speed) > 1e6:
-        rows.append({"metric": "ratio_of_most_ids_to_1e6", "plan": "ids", "value": speed[max(speed)] / speed[1e6]})
+    rows += by_ids([int(num) for num in args.ids])
     if args.plot:
+        of = {(row["metric"], row["plan"]): row["value"] for row in rows}
+        speed, size = (
+            {num: of[name, f"ids-{num:.0e}".replace("+0", "")] for num in args.ids}
+            for name in ("samples_per_s", "bytes_per_id")
+        )
         args.plot.write_text(plotted(speed, size, joint))
     rows += coalesced() + fused()
     print(json.dumps(rows, indent=1))
