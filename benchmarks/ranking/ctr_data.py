@@ -20,15 +20,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aisle.ranking._features import TARGET, Features, Field
+from aisle.ranking._features import DAY_S, TARGET, Features, Field
+from aisle.ranking._impressions import Impressions
 from aisle.ranking._inputs import Batch, Shape
 
-TASKS = ("click", "cart", "order")
+TASKS = ("click", "cart", "order", "return")
 PARTS = {"train": 0.6, "validation": 0.15, "test": 0.25}
 
 
-def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path) -> dict[str, Any]:
-    """Simulate a world, make the features that a ranker is trained on, and write them.  Returns what was written."""
+RETURN_DAYS = 10
+"""An order that comes back does so within these days."""
+
+
+def prepare(
+    world: str, seed: int, items: int, days: int, visits: int, out: Path, wait_days: int = 0, thin: float = 1.0
+) -> dict[str, Any]:
+    """Simulate a world, make the features that a ranker is trained on, and write them.  Returns what was written.
+
+    wait_days  so much longer the log goes on than its pages are taken; RETURN_DAYS makes the labels of returns whole
+    thin       the share that is taken of the pages without an order
+    """
     from aisle.data.shop import Shop
     from aisle.ranking._facts import attributes_of
     from aisle.ranking._features import FeatureMaker, scale_of, standardised
@@ -36,10 +47,12 @@ def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path
     from aisle.recipes.environment import memory_env
 
     with TemporaryDirectory() as scratch:
-        made = simulated(world, Path(scratch) / "shop", seed=seed, items=items, days=days, visits=visits)
-        view = Shop.open(Path(scratch) / "shop").view()
+        folder = Path(scratch) / "shop"
+        made = simulated(world, folder, seed=seed, items=items, days=days + wait_days, visits=visits)
+        view = Shop.open(folder).view()
         env = replace(memory_env(view.items), counters=view)
         pages = impressions(view, TASKS)
+        pages = pages.select(_taken(pages, days, thin, seed))
         maker = FeatureMaker(attributes_of(view.items, 4))
         features = maker.make(pages.requests, pages.lists, env)
         cuts = np.cumsum([0, *(round(share * len(pages.requests)) for share in PARTS.values())])
@@ -61,6 +74,16 @@ def prepare(world: str, seed: int, items: int, days: int, visits: int, out: Path
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(out, **arrays)
     return {**header, "pages": int(cuts[-1]), "rows": len(pages.lists.item), "bytes": out.stat().st_size}
+
+
+def _taken(pages: Impressions, days: int, thin: float, seed: int) -> np.ndarray:
+    """Pages of the first ``days``: those with an order, and a share of the others."""
+    first = np.searchsorted(pages.requests.time_s, pages.requests.time_s[0] + days * DAY_S)
+    label_N = pages.lists["label"][:, TASKS.index("order")]
+    chosen = (np.add.reduceat(label_N, pages.lists.splits[:-1]) > 0) | (
+        np.random.default_rng((seed, 3)).random(len(pages.requests)) < thin
+    )
+    return np.flatnonzero(chosen[:first])
 
 
 def simulated(world: str, folder: Path, *, seed: int, items: int, days: int, visits: int) -> dict[str, Any]:

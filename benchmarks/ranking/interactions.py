@@ -10,7 +10,8 @@ no sum of pairwise effects is.  Hidden numbers have a mean of 0.3: with 0 neithe
 no network found the product in 40,000 rows.  Same parameters (widths are scaled) but for ``fm``, the same learning rates tried by
 each (best by validation), fresh test rows.  ``truth`` is the AUC of the logit itself: what no network can pass.
 
-    python benchmarks/ranking/interactions.py --seed 0 [--task choice] [--device cuda] [--rows 60000]
+    python benchmarks/ranking/interactions.py --seed 0 [--task choice] [--device cuda] [--rows 60000] [--keep build/interactions]
+    python benchmarks/ranking/interactions.py --seeds 4 --keep build/interactions        # what was kept, with intervals
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from hhft import by_user
 from torch import nn
 
+from aisle.core.atomic import write_file
 from aisle.evaluate.auc import auc
+from aisle.evaluate.significance import paired_difference
 from aisle.nn.fixed_lookup import FixedLookup, IdField
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import Field
@@ -66,6 +70,7 @@ ARMS: dict[str, Callable[[float], Any]] = {
     "shared-blocks": hhft(share=True),
     "no-hiformer": hhft(layers=3, hiformer=0),
     "random-partition": hhft(),
+    "request-mask": hhft(request_mask=True),
 }
 MATCHED = frozenset({"dnn", "dcnv2", "transformer", "heterogeneous"})
 
@@ -127,16 +132,47 @@ def matched(arm: str, target: int) -> float:
     return high
 
 
-def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace) -> tuple[np.ndarray, int, float]:
-    """Scores of the test rows at the best epoch of the best learning rate by validation, the parameters, and that AUC."""
+class Tried(NamedTuple):
+    """One training: scores float[N] of the test rows at the best epoch by validation, and the AUC of validation there."""
+
+    scores: np.ndarray
+    parameters: int
+    validation: float
+    lr: float
+
+
+def run(arm: str, data: Mapping[str, tuple], seed: int, args: argparse.Namespace) -> Tried:
+    """The training whose learning rate is the best by validation."""
     scale = matched(arm, num_parameters(network("hhft").trunk)) if arm in MATCHED else 1.0
-    tried = [trained(arm, scale, data, seed, lr, args) for lr in args.rates]
-    return max(tried, key=lambda found: found[2])
+    return max((kept(arm, scale, data, seed, lr, args) for lr in args.rates), key=lambda tried: tried.validation)
 
 
-def trained(
-    arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace
-) -> tuple[np.ndarray, int, float]:
+def kept(arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace) -> Tried:
+    """One training, or what an earlier call that was stopped kept of it."""
+    path = kept_at(arm, seed, lr, args)
+    if args.keep and path.exists():
+        return read(path)
+    tried = trained(arm, scale, data, seed, lr, args)
+    if args.keep:
+        write_file(path, partial(_save, tried))
+    return tried
+
+
+def kept_at(arm: str, seed: int, lr: float, args: argparse.Namespace) -> Path:
+    return (args.keep or Path()) / f"{args.task}-{args.rows}-{args.epochs}-{seed}-{arm}-{lr:g}.npz"
+
+
+def read(path: Path) -> Tried:
+    with np.load(path) as file:
+        return Tried(file["scores"], int(file["parameters"]), float(file["validation"]), float(file["lr"]))
+
+
+def _save(tried: Tried, path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **tried._asdict())
+
+
+def trained(arm: str, scale: float, data: Mapping[str, tuple], seed: int, lr: float, args: argparse.Namespace) -> Tried:
     torch.manual_seed(seed)
     model = network(arm, scale).to(args.device)
     code, label = data["train"]
@@ -154,7 +190,7 @@ def trained(
     batches = RowBatches(len(code), 512, lambda rows: torch.from_numpy(rows).to(args.device), seed=seed)
     settings = TrainSettings(epochs=args.epochs, lr=lr, watch="auc", better="higher", patience=4)
     best = train(model, batches, loss, settings, validate=validate, seed=seed, device=args.device).best["auc"]
-    return scores(model.eval(), "test"), num_parameters(model.trunk), best
+    return Tried(scores(model.eval(), "test"), num_parameters(model.trunk), best, lr)
 
 
 def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None:
@@ -171,18 +207,51 @@ def keep_scores(path: Path, values: Mapping[str, np.ndarray], seed: int) -> None
     pq.write_table(pa.table(columns), path)
 
 
+def report(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What trainings that were kept say together: each arm's AUC by seed, at its best rate by validation among ``rates``, and how
+    far HHFT lies above it over the seeds that both have."""
+    values: dict[str, dict[int, np.ndarray]] = {}
+    rows = []
+    for arm in args.arms:
+        for seed in range(args.seeds):
+            paths = [path for lr in args.rates if (path := kept_at(arm, seed, lr, args)).exists()]
+            if not paths:
+                continue
+            best = max((read(path) for path in paths), key=lambda tried: tried.validation)
+            tested = made(args.task, args.rows + 30_000, seed)[1][args.rows + 10_000 :]
+            values.setdefault(arm, {})[seed] = by_user(tested, best.scores, np.arange(len(tested)), gauc=False)["auc"]
+    for arm, by_seed in values.items():
+        row = {"metric": "auc", "plan": arm, **{f"seed {seed}": float(value.mean()) for seed, value in by_seed.items()}}
+        if arm != "hhft":
+            both = [seed for seed in by_seed if seed in values["hhft"]]
+            own, its = (np.stack([values[name][seed] for seed in both]) for name in ("hhft", arm))
+            d = paired_difference(own, its)
+            row |= {"hhft_minus": d.value, "low": d.low, "high": d.high, "seeds": len(both), "verdict": d.verdict}
+        rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=sorted(ASPECTS), default="choice")
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=0, help="report what --keep holds of so many seeds, train nothing")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--rates", type=lambda text: [float(r) for r in text.split(",")], default=[2e-3, 6e-3])
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--scores", type=Path)
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for every finished training, so that a stopped call goes on"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
+    print(json.dumps(report(args) if args.seeds else measured(args), indent=1))
+
+
+def measured(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every arm's AUC in the world of one seed."""
     code, label, logit = made(args.task, args.rows + 30_000, args.seed)
     ends = {
         "train": (0, args.rows),
@@ -197,13 +266,13 @@ def main() -> None:
     rows = [{"metric": "auc", "plan": "truth", "value": auc(tested, logit[args.rows + 10_000 :])}]
     values = {}
     for arm in args.arms:
-        scored, size, validation = run(arm, data, args.seed, args)
-        values[arm] = by_user(tested, scored, np.arange(len(scored)), gauc=False)["auc"]
-        rows.append({"metric": "auc", "plan": arm, "value": auc(tested, scored), "parameters": size})
-        print({**rows[-1], "validation": validation}, file=sys.stderr, flush=True)
+        best = run(arm, data, args.seed, args)
+        values[arm] = by_user(tested, best.scores, np.arange(len(tested)), gauc=False)["auc"]
+        rows.append({"metric": "auc", "plan": arm, "value": auc(tested, best.scores), "parameters": best.parameters})
+        print({**rows[-1], "lr": best.lr, "validation": best.validation}, file=sys.stderr, flush=True)
     if args.scores:
         keep_scores(args.scores, values, args.seed)
-    print(json.dumps(rows, indent=1))
+    return rows
 
 
 if __name__ == "__main__":

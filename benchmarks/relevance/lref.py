@@ -8,11 +8,15 @@ Worlds: ``symbols`` (some eighty words, minutes on one thread) and ``shop`` (the
 hours on a processor or ``--device cuda``).  All arms of a seed share pairs, test queries and what the helpers said; test pairs
 carry the true grades, which nothing learns from.  Every arm of a group takes the same number of steps.
 
-    select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci im+ci+ms agrees
+    select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci ci+ms im+ci+ms agrees
     started/<by>       the same after the labels of all pairs
-    explain/<tasks>    started/im+ci+ms, then reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
-    debias/<on>        the best of these as it is, and after DPO
+    explain/<tasks>    after the labels of all pairs, labels and reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
+    debias/<how>       after the labels of all pairs: nothing (off), more labels (continued), or DPO with the mistakes alone at
+                       beta .1 (mistakes), with pairs that hold beside them (held), at beta 5 (sharp), with both (on, what a fit
+                       does), and with both on labels that CI and MS believe (trusted)
     cross_encoder      from scratch, on all pairs
+
+``--noise`` is the share of wrong labels in the world of symbols.
 """
 
 from __future__ import annotations
@@ -20,8 +24,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -32,6 +36,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from exposed import exposed
+from lref_rows import plotted, print_table, read_runs, rows_of
 from symbols import symbols
 
 from aisle.core.env import Env
@@ -40,23 +45,30 @@ from aisle.nn.backbones.tiny import TinyShape
 from aisle.recipes.environment import memory_env
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._serving import Reader
+from aisle.relevance._stages import Stages
 from aisle.relevance._teacher import Teacher
-from aisle.relevance._tiers import confusion, cumulative_grade, f1_by_grade
+from aisle.relevance._tiers import GRID, confusion, cumulative_grade, f1_by_grade, fit_threshold, macro_f1
 from aisle.relevance.cross_encoder import CrossEncoder, Scratch
 from aisle.relevance.lref import Course, Debiasing, Explaining, Lref, Selection, bias, plain_chances
-from aisle.relevance.lref.selection import kept, select
+from aisle.relevance.lref.selection import kept, select, trusted
 from aisle.training.distributed import ALONE
 from aisle.training.settings import TrainSettings
 
 FILTERS = {
-    "im": ("im",), "im+ci": ("im", "ci"), "im+ci+ms": ("im", "ci", "ms"), "agrees": ("im", "ci", "ms"),
+    "im": ("im",), "im+ci": ("im", "ci"), "ci+ms": ("ci", "ms"), "im+ci+ms": ("im", "ci", "ms"),
+    "agrees": ("im", "ci", "ms"),
 }  # fmt: skip
 SELECTIONS = ("all", "random", "confident", *FILTERS)
 EXPLAINED = {
     "none": (), "ee": ("ee",), "ee+ra": ("ee", "ra"), "ee+ra+dr": ("ee", "ra", "dr"),
     "in-order": ("ee", "ra", "dr"), "label-first": ("ee", "ra", "dr"),
 }  # fmt: skip
-WORLDS: dict[str, Callable[[int], Any]] = {"symbols": symbols, "shop": exposed}
+DEBIASED = {
+    "mistakes": {"beta": 0.1, "held": 0.0}, "held": {"beta": 0.1}, "sharp": {"held": 0.0}, "on": {}, "trusted": {},
+}  # fmt: skip
+"""What differs from the settings of a fit."""
+
+WORLDS: dict[str, Callable[..., Any]] = {"symbols": symbols, "shop": exposed}
 SHAPES = {
     "symbols": TinyShape(width=64, layers=2, heads=4, key_heads=2, head_dim=16, hidden=128, repeats=True),
     "shop": TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True),
@@ -71,44 +83,50 @@ def main() -> None:
     parser.add_argument("--world", choices=WORLDS, default="symbols")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--groups", nargs="*", default=["select", "started", "explain", "debias", "cross_encoder"])
+    parser.add_argument("--arms", nargs="*", default=[], help="only these")
+    parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--plot", type=Path, help="folder of the pictures")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    if not (args.rows or args.table):
+    if not (args.rows or args.table or args.plot):
         for seed in args.seeds:
-            Sweep(args.world, seed, args.out, args.device).run(args.groups)
+            Sweep(args.world, seed, args.out, args.device, args.noise).run(args.groups, args.arms)
     runs = read_runs(args.out)
     if args.rows:
         print(json.dumps(list(rows_of(runs)), indent=1))
     if args.table:
         print_table(runs)
+    if args.plot:
+        plotted(runs, args.plot)
 
 
 class Sweep:
     """All arms of one seed; what is in the folder stays."""
 
-    def __init__(self, world: str, seed: int, out: Path, device: str) -> None:
+    def __init__(self, world: str, seed: int, out: Path, device: str, noise: float = 0.1) -> None:
         torch.set_num_threads(1)
         self.world, self.seed, self.out = world, seed, out
-        self.data = WORLDS[world](seed)
+        self.data = WORLDS[world](seed, **({"noise": noise} if world == "symbols" else {}))
+        self.name = world if noise == 0.1 else f"{world}-{noise}"
         self.env: Env = memory_env(self.data.items, seed=seed)
         object.__setattr__(self.env, "device", device)
         self.view = self.data.view()
-        self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == world}
+        self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == self.name}
         self.first, self.later, self.dpo = STEPS[world]
 
-    def run(self, groups: list[str]) -> None:
+    def run(self, groups: list[str], only: list[str]) -> None:
         for group in groups:
             for arm in self.arms(group):
-                if arm not in self.done:
+                if arm not in self.done and (not only or arm in only):
                     start = process_time()
                     found = self.arm(arm)
                     self.note({"arm": arm, **found, "cpu_s": round(process_time() - start, 1)})
 
     def note(self, run: dict[str, Any]) -> None:
-        line = json.dumps({"world": self.world, "seed": self.seed, **run})
+        line = json.dumps({"world": self.name, "seed": self.seed, **run})
         with (self.out / "runs.jsonl").open("a") as file:
             file.write(line + "\n")
         print(line, flush=True)
@@ -119,7 +137,7 @@ class Sweep:
             "select": [f"select/{by}" for by in SELECTIONS],
             "started": [f"started/{by}" for by in SELECTIONS],
             "explain": [f"explain/{name}" for name in EXPLAINED],
-            "debias": ["debias/off", "debias/on"],
+            "debias": ["debias/off", "debias/continued", *(f"debias/{how}" for how in DEBIASED)],
             "cross_encoder": ["cross_encoder"],
         }[group]
 
@@ -137,23 +155,53 @@ class Sweep:
             return {**self.figures(course.llm), **self.told(keep)}
         if group == "explain":
             return self.explained(name)
-        course = self.course(self.method())
+        return self.debiased(name)
+
+    def debiased(self, name: str) -> dict[str, Any]:
+        """With a curve over the steps of DPO; of the judge as it is, what its threshold alone can do."""
+        method = self.method()
+        changed = method.debiasing.model_copy(update=DEBIASED.get(name, {}))
+        course = self.course(method.model_copy(update={"debiasing": changed}))
         course.llm.backbone.load_state_dict(self.started)
         if name == "off":
+            return {**self.figures(course.llm), "trade": self.trade(course.llm)}
+        if name == "continued":
+            course.train("continued", [course.tasks.plain(self.train)], changed.train, None)
             return self.figures(course.llm)
-        report = course.debias(None)
-        return {
-            **self.figures(course.llm),
-            "over": report["over"],
-            "under": report["under"],
-            "training": report["training"],
-        }
+        believed = trusted(self.said[0], self.train.label) if name == "trusted" else np.ones(len(self.train), bool)
+        curve: list[list[float]] = []
+        watched = Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
+        course.stages = watched
+        report = course.debias(self.train.take(np.flatnonzero(believed)), None)
+        counts = {key: report[key] for key in ("over", "under", "held", "training")}
+        noise = float((self.train.label != self.data.true)[believed].mean())
+        return {**self.figures(course.llm), **counts, "trusted": float(believed.mean()), "noise": noise, "curve": curve}
+
+    def noted(self, course: Course, curve: list[list[float]], _: Any) -> dict[str, float]:
+        """Adds (macro-F1, too high, too low) of the test pairs' likeliest grades; falls, so that the last step is kept."""
+        test = self.data.test
+        said_N = course.llm.chances_of_pairs(test, self.data.items).argmax(1)
+        found = bias(test.label, said_N, len(test.scale))
+        curve.append(
+            [round(v, 5) for v in (macro_f1(test.label, said_N, len(test.scale)), found.too_high, found.too_low)]
+        )
+        return {"loss": -float(len(curve))}
+
+    def trade(self, reader: Reader) -> list[list[float]]:
+        """(threshold, macro-F1, too high, too low) on the test pairs: what CumPT alone can do against over-rating."""
+        test = self.data.test
+        chance_NC, rows = reader.chances_of_pairs(test, self.data.items), []
+        for threshold in GRID.tolist():
+            said_N = cumulative_grade(chance_NC, threshold)
+            found = bias(test.label, said_N, len(test.scale))
+            rows.append([threshold, macro_f1(test.label, said_N, len(test.scale)), found.too_high, found.too_low])
+        return rows
 
     # -- what arms share -----------------------------------------------------------------------------------------------
 
     def method(self, **changes: Any) -> Lref:
-        quick = self.settings(self.dpo, lr=1e-4)
-        debiasing = Debiasing(beta=0.1, nll=0.65, most=4000, take_back=False, train=quick)
+        quick = self.settings(self.dpo, lr=1e-4).model_copy(update={"evaluate_every": max(1, self.dpo // 10)})
+        debiasing = Debiasing(most=4000, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod
@@ -178,7 +226,7 @@ class Sweep:
     @cached_property
     def said(self) -> tuple[dict[str, Array], Array]:
         """What the helpers say of each training pair, and which pairs confident learning believes; kept in the folder."""
-        path = self.out / f"said-{self.world}-{self.seed}.npz"
+        path = self.out / f"said-{self.name}-{self.seed}.npz"
         if not path.exists():
             np.savez(path, **self._asked())
         found = np.load(path)
@@ -248,8 +296,6 @@ class Sweep:
 
     def figures(self, reader: Reader) -> dict[str, Any]:
         """Of the test pairs: at the threshold that suits the validation pairs, and of the likeliest grades."""
-        from aisle.relevance._tiers import fit_threshold
-
         held, test, items = self.data.validation, self.data.test, self.data.items
         if hasattr(reader, "backbone"):
             reader.backbone.eval()
@@ -270,30 +316,15 @@ class Sweep:
         }
 
 
-def read_runs(out: Path) -> list[dict[str, Any]]:
-    path = out / "runs.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+class Watched(Stages):
+    """Stages of which each training is looked at on the way."""
 
+    def __init__(self, name: str, env: Env, watch: Callable[[Any], dict[str, float]]) -> None:
+        super().__init__(name, env)
+        object.__setattr__(self, "watch", watch)
 
-def rows_of(runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The mean over seeds of each figure of each arm."""
-    for arm in dict.fromkeys(run["arm"] for run in runs):
-        own = [run for run in runs if run["arm"] == arm]
-        for metric in ("macro_f1", "accuracy", "index", "mislabelled", "tail", "kept"):
-            if metric in own[0]:
-                yield {"metric": metric, "plan": arm, "value": float(np.mean([run[metric] for run in own]))}
-
-
-def print_table(runs: list[dict[str, Any]]) -> None:
-    names = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
-    print(f"{'arm':24}" + "".join(f"{name:>16}" for name in names))
-    for arm in dict.fromkeys(run["arm"] for run in runs):
-        own = [run for run in runs if run["arm"] == arm]
-        cells = []
-        for name in names:
-            values = [run[name] for run in own if run.get(name) is not None]
-            cells.append(f"{np.mean(values):.3f} ±{np.std(values):.3f}" if values else "")
-        print(f"{arm:24}" + "".join(f"{cell:>16}" for cell in cells) + f"  {len(own)}")
+    def train(self, *args: Any, **how: Any) -> Any:
+        return super().train(*args, **{**how, "validate": self.watch})
 
 
 if __name__ == "__main__":

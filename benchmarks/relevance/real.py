@@ -49,6 +49,7 @@ def main() -> None:
         "--arms", nargs="*", default=["bm25", "minilm", "tiny", "cross_encoder:scratch", "cross_encoder:minilm"]
     )
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="only so many of the folds; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=300, help="of the arms that start from nothing")
     parser.add_argument("--device", default="cpu")
@@ -76,8 +77,8 @@ class Folds:
 
     def run(self, arms: list[str]) -> None:
         done = {(r["set"], r["arm"], r["fold"], r["seed"]) for r in read_runs(self.args.out)}
-        for arm in arms:
-            for fold in range(self.args.folds):
+        for fold in range(self.args.first or self.args.folds):
+            for arm in arms:
                 if (self.name, arm, fold, self.args.seed) not in done:
                     start = process_time()
                     found = self.measured(arm, fold)

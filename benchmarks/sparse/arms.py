@@ -23,7 +23,7 @@ def _environment() -> dict[str, str]:
 
 
 class Arm:
-    """A running process."""
+    """A running process; arms that are made together start together, and the first answer waits until its arm is ready."""
 
     def __init__(self, script: Path, *args: str, threads: int, python: str = sys.executable) -> None:
         counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), str(threads))
@@ -31,11 +31,14 @@ class Arm:
             [python, "-W", "ignore", str(script), *args, str(threads)],
             env=_environment() | counts, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self._answer()
+        self._is_ready = False
 
     def ask(self, line: str) -> str:
         """The answer to one line.  Raises RuntimeError when the process has ended."""
         assert self._process.stdin is not None
+        if not self._is_ready:
+            self._answer()
+            self._is_ready = True
         print(line, file=self._process.stdin, flush=True)
         return self._answer()
 

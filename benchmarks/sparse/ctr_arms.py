@@ -26,6 +26,8 @@ TABLE_LR = 0.02
 moving a row between its meetings, keeps LR."""
 NAMES = [f"f{n}" for n in range(F)]
 HELD = 16
+READY = 3_000_000
+"""Ids at most that aisle's tables have memory for from the start, as peers have for all; fewer are met."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """(int64[F, B] ids, float32[B] labels)"""
@@ -88,19 +90,28 @@ def trained(
 
 def recis(model: str, num_ids: int, threads: int, kind: str = "adam", bf16: bool = False) -> Model:
     from aisle.sparse.recis import Recis
+    from aisle.training.memory import keep_freed
 
-    optimiser = {"kind": kind, "lr": TABLE_LR}
-    tables = Recis(embeddings={n: {"dim": D} for n in NAMES}, optimiser=optimiser, threads=threads).build()
+    keep_freed()
+    tables = Recis(
+        embeddings={n: {"dim": D} for n in NAMES},
+        optimiser={"kind": kind, "lr": TABLE_LR},
+        threads=threads,
+        ready_ids=min(num_ids, READY),
+    ).build()
 
     def vectors(ids: torch.Tensor) -> torch.Tensor:
-        return tables.packed(dict(zip(NAMES, ids, strict=True)))
+        return tables.packed(dict(zip(NAMES, ids, strict=True)), torch.bfloat16 if bf16 else torch.float32)
 
     return trained(model, vectors, tables.step, bf16)
 
 
 def dense(model: str, num_ids: int, threads: int, bf16: bool = False) -> Model:
     """The dense part alone, over given vectors of which gradients are asked too."""
-    fixed = (torch.randn(B, F * D) * 0.01).requires_grad_()
+    from aisle.training.memory import keep_freed
+
+    keep_freed()
+    fixed = (torch.randn(B, F * D) * 0.01).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
     return trained(model, lambda ids: fixed, lambda: None, bf16)
 
 
@@ -192,6 +203,7 @@ ARMS: dict[str, Callable[[str, int, int], Model]] = {
     "recis": recis,
     "recis-bf16": lambda *a: recis(*a, bf16=True),
     "recis-adagrad": lambda *a: recis(*a, kind="adagrad"),
+    "recis-adagrad-bf16": lambda *a: recis(*a, kind="adagrad", bf16=True),
     "plain": plain,
     "dense": dense,
     "dense-bf16": lambda *a: dense(*a, bf16=True),

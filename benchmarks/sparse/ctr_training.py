@@ -4,7 +4,7 @@
 own sizes); 1e4, 1e6 and 2.6e7 ids in all; labels of a planted model, so that areas under the curve can be compared after
 equally many steps.  Every arm is a process of its own; the arms of a group take turns round by round.
 
-recis, recis-adagrad  aisle's tables with Adam or row-wise Adagrad; recis-bf16: the dense part in bfloat16 besides
+recis, recis-adagrad  aisle's tables with Adam or row-wise Adagrad; with -bf16 the dense part in bfloat16 besides
 dense, dense-bf16     the dense part alone, over given vectors
 plain                 ``nn.Embedding`` with SparseAdam (not at 2.6e7, for its memory)
 torchrec              its fused collection, row-wise Adagrad; compare with recis-adagrad
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,37 @@ from arms import Arm, python_of
 
 SAMPLES = 4096
 SCRIPT = Path(__file__).with_name("ctr_arms.py")
-GROUPS = (
-    ("recis", "recis-bf16", "recis-adagrad", "dense", "dense-bf16", "torchrec", "plain"),
-    ("recis", "recis-bf16", "fuxictr"),
-    ("recis", "recis-bf16", "fuxictr-sgd"),
+EVERY = (
+    "recis",
+    "recis-bf16",
+    "recis-adagrad",
+    "recis-adagrad-bf16",
+    "dense",
+    "dense-bf16",
+    "torchrec",
+    "plain",
+    "fuxictr",
+    "fuxictr-sgd",
 )
-"""Not all at once: FuxiCTR takes 6.6 GB at 2.6e7 ids."""
+APART = (
+    ("recis", "recis-bf16", "recis-adagrad", "recis-adagrad-bf16", "dense", "dense-bf16", "torchrec"),
+    ("recis", "recis-bf16", "fuxictr"),
+    ("recis", "fuxictr-sgd"),
+)
+"""Above LARGE ids, where FuxiCTR alone takes 6.6 GB and ``nn.Embedding`` with SparseAdam as much."""
 RATIOS = {
     "ratio_to_fuxictr": ("recis", "fuxictr"),
     "ratio_to_fuxictr:bf16": ("recis-bf16", "fuxictr"),
     "ratio_to_fuxictr_sgd": ("recis", "fuxictr-sgd"),
     "ratio_to_torchrec": ("recis-adagrad", "torchrec"),
+    "ratio_to_torchrec:bf16": ("recis-adagrad-bf16", "torchrec"),
+    "most_ratio_to_fuxictr": ("dense", "fuxictr"),
+    "most_ratio_to_torchrec": ("dense", "torchrec"),
     "ratio_to_plain": ("recis", "plain"),
     "step_over_dense:bf16": ("dense-bf16", "recis-bf16"),
     "step_over_dense": ("dense", "recis"),
 }
-"""Metric -> (one arm's speed, over another's)."""
+"""Metric -> (one arm's speed, over another's); ``most_``: what tables that cost nothing would reach with the same dense part."""
 LARGE = 10_000_000
 
 
@@ -50,7 +66,7 @@ def measured(
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """(arm -> samples a second of each round, arm -> area under the curve afterwards) of the arms that can run here."""
     pythons = {n: python_of(n.partition("-")[0]) for n in names if n.startswith(("torchrec", "fuxictr"))}
-    there = [n for n in names if pythons.get(n, "here") is not None and not (n == "plain" and num_ids > LARGE)]
+    there = [n for n in names if pythons.get(n, "here") is not None]
     arms = {}
     for name in there:
         python = {"python": pythons[name]} if name in pythons else {}
@@ -67,29 +83,31 @@ def measured(
     return speed, found
 
 
+def _row(metric: str, plan: str, rounds: Sequence[float]) -> dict[str, Any]:
+    """The middle one of the rounds, and their range: arms that took turns meet the same slow minutes."""
+    return {"metric": metric, "plan": plan, "value": float(np.median(rounds)), "low": min(rounds), "high": max(rounds)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", type=float, nargs="+", default=[1e4, 1e6, 2.6e7])
     parser.add_argument("--models", nargs="+", default=["dnn", "dcnv2"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="of a round; a fifth of it above 1e7 ids")
+    parser.add_argument("--steps", type=int, default=20, help="of a round; half of it for dcnv2, a fifth above 1e7 ids")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for model in args.models:
         for num in args.ids:
             plan = f"{model}-{num:.1e}".replace("+0", "")
-            for names in GROUPS:
-                steps = args.steps if num < LARGE else max(1, args.steps // 5)
+            steps = args.steps // (1 if model == "dnn" else 2) // (1 if num < LARGE else 5)
+            for names in APART if num > LARGE else (EVERY,):
                 speed, found = measured(names, model, num, steps, args.rounds, args.threads)
-                middle = {name: float(np.median(s)) for name, s in speed.items()}
-                for name, each in speed.items():
-                    row = {"metric": f"samples_per_s:{name}", "plan": plan, "value": middle[name]}
-                    rows.append(row | {"low": min(each), "high": max(each)})
+                rows += [_row(f"samples_per_s:{name}", plan, each) for name, each in speed.items()]
                 rows += [{"metric": f"auc:{name}", "plan": plan, "value": value} for name, value in found.items()]
                 for metric, (one, other) in RATIOS.items():
-                    if one in middle and other in middle:
-                        rows.append({"metric": metric, "plan": plan, "value": middle[one] / middle[other]})
+                    if one in speed and other in speed:
+                        rows.append(_row(metric, plan, np.divide(speed[one], speed[other])))
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:  # arms that stand in several groups report their first
         seen.setdefault((row["metric"], row["plan"]), row)

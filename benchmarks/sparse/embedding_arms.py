@@ -22,6 +22,8 @@ STEPS = 20
 READY = 3_000_000
 """Ids that aisle's tables have memory for from the start, as the peers have for all 26M; about half of them are met."""
 LR = 0.01
+RECORD = D + 1
+"""Words of a row with one Adagrad sum."""
 
 
 def batches(round_: int) -> list[torch.Tensor]:
@@ -57,7 +59,7 @@ def bound(threads: int) -> Callable[[torch.Tensor], float]:
     from aisle.core.tables import Ids
     from aisle.sparse.recis import Recis
     from aisle.sparse.recis.id_map import NO_TIMES
-    from aisle.sparse.recis.lanes import copy16, prefetch
+    from aisle.sparse.recis.lanes import ask, copy16, prefetch
 
     embeddings = {f"f{n}": {"dim": D} for n in range(F)}
     tables = Recis(embeddings=embeddings, optimiser={"kind": "adagrad"}, ready_ids=READY, threads=threads).build()
@@ -69,18 +71,18 @@ def bound(threads: int) -> Callable[[torch.Tensor], float]:
         for u in range(len(slot_U)):
             if u + 32 < len(slot_U):
                 prefetch(entry, 2 * slot_U[u + 32])
-                prefetch(data, np.int64(row_U[u + 32]) * D)
+                ask(data, np.int64(row_U[u + 32]), RECORD)
             total += entry[2 * slot_U[u]]
         return total
 
     @njit(nogil=True)
-    def write(row_U: Any, value: Any, data: Any, slot: Any) -> None:
+    def write(row_U: Any, value: Any, data: Any) -> None:
         for u in range(len(row_U)):
             if u + 16 < len(row_U):
-                prefetch(data, np.int64(row_U[u + 16]) * D)
-                prefetch(slot, np.int64(row_U[u + 16]))
-            copy16(value, u * D, data, np.int64(row_U[u]) * D)
-            slot[row_U[u]] = value[u * D]
+                ask(data, np.int64(row_U[u + 16]), RECORD)
+            first = np.int64(row_U[u]) * RECORD
+            copy16(value, u * D, data, first)
+            data[first + D] = value[u * D]
 
     def step(ids: torch.Tensor) -> float:
         named = {f: Ids(i) for f, i in zip(embeddings, ids, strict=True)}
@@ -89,7 +91,7 @@ def bound(threads: int) -> Callable[[torch.Tensor], float]:
             batch = joined(named, B)
             table.rows.make_room(table.ids.num_rows + len(batch.key))
             every = (len(batch.key), NO_TIMES, 1)
-            found, slot_U, _ = table.ids.find_or_add(batch.keys(), *every, table.rows.data, table.rows.width)
+            found, slot_U, _ = table.ids.find_or_add(batch.keys(), *every, table.rows.data, table.rows.record)
             known.append((batch, found, slot_U))
 
         def move(n: int) -> None:
@@ -97,7 +99,7 @@ def bound(threads: int) -> Callable[[torch.Tensor], float]:
             touch(slot_U, table.ids.entry, found.row, table.rows.data)
             table.pool(batch, found.index, table.source(found), out)
             value, _ = table.reduce(batch, found.index, len(found.row), grad, 1.0)
-            write(found.row, value, table.rows.data, table.rows.slot_data)
+            write(found.row, value, table.rows.data)
 
         start = perf_counter()
         out = tables._outputs(B * F * D).reshape(B, F * D)

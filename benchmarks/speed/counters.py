@@ -1,7 +1,9 @@
-"""How soon an accepted event counts, and what a question costs: four counters over a million events of 200,000 products.
+"""How soon an accepted event counts and is remembered, and what a question costs: four counters and 100,000 users' histories
+over a million events of 200,000 products.
 
 ``visible`` is from the call that appends one click to the log until the counter shows it, the store following in its thread.
-``at`` asks one counter for 500 rows, as a ranker would.
+The same wait puts it at the end of its user's history.  ``at`` asks one counter for 500 rows, as a ranker would, ``history``
+for what one user did.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import numpy as np
 import pyarrow as pa
 from generated import percentiles, resident_mb, row, timed
 
+from aisle.core.requests import hashed
 from aisle.core.shop import Counter
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE, EVENTS, complete
-from aisle.engine.embedded.counters import OnlineCounters
+from aisle.engine.embedded.behaviour import OnlineBehaviour
 from aisle.engine.embedded.log import Log
 
 DAY_S = 86_400.0
@@ -30,7 +33,7 @@ COUNTERS = (
     Counter(name="warm_clicks", action="click", half_life_s=3 * DAY_S),
     Counter(name="orders_7d", action="order", window_s=7 * DAY_S, half_life_s=DAY_S),
 )
-ITEMS, CLICKS = 200_000, 200
+ITEMS, USERS, CLICKS = 200_000, 100_000, 200
 
 
 def events(num: int, rng: np.random.Generator) -> pa.Table:
@@ -39,6 +42,7 @@ def events(num: int, rng: np.random.Generator) -> pa.Table:
     table = pa.table(
         {
             "time_s": np.sort(rng.uniform(0, 30 * DAY_S, num)),
+            "user_id": pa.array(np.char.add("u", rng.integers(0, USERS, num).astype(str))),
             "item_id": pa.array(np.char.add("p", rows.astype(str))),
             "action": pa.array(np.array(["impression", "click", "order"])[rng.choice(3, num, p=[0.5, 0.4, 0.1])]),
         }
@@ -54,7 +58,7 @@ def main() -> None:
     items = ItemTable.from_table(complete(pa.table({"item_id": [f"p{n}" for n in range(ITEMS)]}), CATALOGUE))
     past = events(args.events, rng)
     before, start = resident_mb(), perf_counter()
-    store = OnlineCounters(COUNTERS, lambda: items)
+    store = OnlineBehaviour(COUNTERS, lambda: items, remember=True)
     store.add(past, sequence=0)
     rows = rng.integers(0, ITEMS, 500)
     for counter in COUNTERS:
@@ -64,8 +68,13 @@ def main() -> None:
     with TemporaryDirectory() as scratch, Log.open(Path(scratch, "log.sqlite")) as log:
         store.start(log)
         for n in range(CLICKS):
-            click = {"time_s": 30 * DAY_S + n, "item_id": "p7", "action": "click", "session_id": "s"}
+            user = f"u{n}"
+            click = {"time_s": 30 * DAY_S + n, "item_id": "p7", "action": "click", "user_id": user}
             timed(lambda click=click: store.wait(log.append("event", [click]).last, 10), taken["visible"])
+            asked = np.array([hashed(user)])
+            known = timed(lambda asked=asked: store.histories(asked, 31 * DAY_S), taken["history"])
+            if known["time_s"][-1] != click["time_s"]:
+                raise SystemExit(f"the history of {user} does not end with its last click")
             for counter in COUNTERS:
                 timed(lambda counter=counter: store.counts(counter, rows, 31 * DAY_S), taken["at"])
         store.close()

@@ -1,7 +1,7 @@
 """MiniLM on OpenVINO and on torch: one query at a time, many texts at once, and what fewer bits cost in quality.
 
 Queries and titles of generated shops; the arms take turns.  One thread each.  ``ndcg@10`` is of vectors alone, on a generated
-shop of 2,500 products and its true grades; ``own`` is the encoder trained on that shop's text, which needs neither library.
+shop of 1,000 products and its true grades; ``own`` is the encoder trained on that shop's text, which needs neither library.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def encoders(items: ItemTable) -> dict[str, Encoder]:
     checkpoint = minilm_checkpoint()
     return {
         "openvino-int8": OpenVinoEncoder(checkpoint),
+        "openvino-int8-weights": OpenVinoEncoder(checkpoint, precision="int8-weights"),
         "openvino-bf16": OpenVinoEncoder(checkpoint, precision="bf16"),
         "openvino-f32": OpenVinoEncoder(checkpoint, precision="f32"),
         "torch-bf16": BertEncoder(checkpoint, dtype=torch.bfloat16),
@@ -62,7 +63,7 @@ def alone() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, default=2500)
+    parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=300)
     args = parser.parse_args()
     out = alone()

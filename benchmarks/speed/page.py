@@ -3,7 +3,8 @@
 One query at a time, one process at a time, the same queries, vectors and facet fields for all; the arms of one engine take
 turns query by query.  ``page`` is retrieval, fusion and facets with the query's vector given; ``page+encoder`` also encodes.
 aisle retrieves 500 by words and 500 by meaning, feeds the best back and counts every facet without its own selection; the
-peers join 100 and 100 by rank, as ``page-100`` does here.  Quality is nDCG@10 on the generated truth.  Each peer runs with the
+peers join 100 and 100 by rank, as ``page-100`` does here.  Everybody may use every processor; ``processors`` says how many were
+at work, ``page-alone`` is a page without a second one.  Quality is nDCG@10 on the generated truth.  Each peer runs with the
 Python that ``AISLE_PEER_QDRANT``, ``AISLE_PEER_LANCEDB`` and ``AISLE_PEER_BM25S`` name; without it its rows say "skipped".
 """
 
@@ -14,7 +15,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from generated import (
     world_of,
     write_for_peers,
 )  # fmt: skip
+from page_parts import parts_of
 
 from aisle import recipes
 from aisle.core.filters import Range
@@ -40,6 +42,8 @@ from aisle.data.shop import Shop
 from aisle.data.view import View
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.funnel import Funnel, fit
+from aisle.funnel.beside import HELPER
+from aisle.funnel.page import Page
 from aisle.recipes.environment import open_env
 
 K, SHOWN, QUERIES, ROUNDS = 100, 24, 200, 3
@@ -72,8 +76,8 @@ def opened(folder: Path, items: Any, vectors_ND: Array) -> tuple[Funnel, Funnel,
 
 def measured(
     funnel: Funnel, shallow: Funnel, queries: list[str], emb_QD: Array
-) -> tuple[dict[str, list[float]], dict[str, list[Array]]]:
-    """Milliseconds of every arm, and the first page of every query by ``page`` and ``page-100``."""
+) -> tuple[dict[str, list[float]], dict[str, float], dict[str, list[Array]]]:
+    """Milliseconds of every arm, how many processors it used, and the first page of every query by ``page`` and ``page-100``."""
     engine = funnel.env.engine
     cheap = Range(field="price_cents", high=3000.0)
     plain = [Requests.make([q], limit=SHOWN) for q in queries]
@@ -85,6 +89,14 @@ def measured(
         for q, e in zip(queries, emb_QD, strict=True)
     ]
     masks = engine.compile(plain[0]).masks()
+
+    def alone(requests: Requests) -> Page:
+        HELPER.is_wanted, before = False, HELPER.is_wanted
+        try:
+            return funnel.serve(requests, facets=FACETS, strict=True)
+        finally:
+            HELPER.is_wanted = before
+
     arms = {
         "bm25": lambda n: engine.text.search([queries[n]], K, masks, {}),
         "vector": lambda n: engine.vectors("minilm").search(emb_QD[n : n + 1], K, masks),
@@ -92,23 +104,28 @@ def measured(
         "fused": lambda n: funnel.serve(given[n], strict=True),
         "page": lambda n: funnel.serve(given[n], facets=FACETS, strict=True),
         "page-filtered": lambda n: funnel.serve(cut[n], facets=FACETS, strict=True),
+        "page-alone": lambda n: alone(given[n]),
         "page-100": lambda n: shallow.serve(given[n], facets=FACETS, strict=True),
         "page-100-filtered": lambda n: shallow.serve(cut[n], facets=FACETS, strict=True),
         "page+encoder": lambda n: funnel.serve(plain[n], facets=FACETS, strict=True),
         "page+encoder-all-facets": lambda n: funnel.serve(plain[n], facets=None, strict=True),
     }
     taken: dict[str, list[float]] = defaultdict(list)
+    worked_s: dict[str, float] = defaultdict(float)
     shown: dict[str, list[Array]] = defaultdict(list)
     for n in range(ROUNDS + 1):
         for q in range(len(queries)):
             for name, arm in arms.items():
                 engine.text.forget()  # no engine is to answer from what it remembers of the last round
+                begun_s = process_time()
                 page = timed(lambda arm=arm, q=q: arm(q), taken[name])
+                worked_s[name] += process_time() - begun_s
                 if n == 0 and name in ("page", "page-100"):
                     shown[name].append(page.lists.item)
         if n == 0:  # the first round warms up
             taken.clear()
-    return taken, shown
+            worked_s.clear()
+    return taken, {name: worked_s[name] * 1e3 / sum(times) for name, times in taken.items()}, shown
 
 
 def main() -> None:
@@ -125,8 +142,16 @@ def main() -> None:
         folder = Path(scratch)
         funnel, shallow, built = opened(folder / "shop", world.items, vectors_ND)
         emb_QD = np.concatenate([funnel.env.encoder("minilm").encode([q]) for q in queries])
-        taken, shown = measured(funnel, shallow, queries, emb_QD)
+        taken, processors, shown = measured(funnel, shallow, queries, emb_QD)
         out += [*built, row("resident_mb", "aisle", resident_mb())]
+        out += [row(f"processors:{name}", "aisle", value) for name, value in processors.items()]
+        given = [
+            Requests.make([q], limit=SHOWN, columns={"emb_minilm": e[None]})
+            for q, e in zip(queries, emb_QD, strict=True)
+        ]
+        for name, helped in (("alone", False), ("helped", True)):
+            parts = parts_of(funnel, given, FACETS, helped)
+            out += [row(f"part_ms:{part}", name, value) for part, value in parts.items()]
         del funnel, shallow
     out += [
         row("ndcg@10", "aisle" if name == "page" else name, ndcg(world, asked, found)) for name, found in shown.items()

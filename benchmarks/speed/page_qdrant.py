@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         "page": lambda n: (fused(shard, queries[n], vectors[n]), facets(shard, queries[n])),
         "page-filtered": lambda n: (fused(shard, queries[n], vectors[n], limit), facets(shard, queries[n], limit)),
     }
-    taken, found = timed(arms, len(queries), ROUNDS, lambda points: [point.id for point in points])
+    taken, found = timed(arms, len(queries), ROUNDS, lambda points: [point.id for point in points], NAME)
     np.save(folder / "found-qdrant.npy", found)
     exact = [p.id for n in range(50) for p in top(shard, vectors[n], exact=True)]
     near = [p.id for n in range(50) for p in top(shard, vectors[n])]

@@ -138,6 +138,7 @@ class Arms:
             "search, one brand": lambda q: self.filtered(q, self.brand),
             "match set": lambda q: text.match(q, {}),
             "facets": self.facets,
+            "facets of all products": self.facets_of_all,
             "sort the match set": self.sort,
         }
 
@@ -157,6 +158,11 @@ class Arms:
     def facets(self, query: str) -> Any:
         requests = self.columns.compile(Requests.make([query]))
         return self.columns.count(requests, [self.matched], self.facet_fields)
+
+    def facets_of_all(self, query: str) -> Any:
+        """As after a change, before anything is remembered."""
+        fresh = self.columns.followed(self.items, np.zeros(0, np.int32))
+        return fresh.count(fresh.compile(Requests.make([""])), [None], self.facet_fields)
 
     def sort(self, query: str) -> Array:
         return self.columns.order(np.flatnonzero(self.matched).astype(np.int32), Sort("price_cents"))

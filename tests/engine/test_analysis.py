@@ -36,6 +36,24 @@ def test_query_syntax():
     assert Analyser().query(" - ").is_empty
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "red lamp",
+        "the lamp of the desk",
+        "of the",
+        "men's 5in cold-pressed oil 1,5 l",
+        "",
+        " - ",
+        "crème brûlée",
+        "x" * 70,
+    ],
+)
+def test_a_query_of_words_alone_is_read_as_one_with_syntax(text):
+    for one in (Analyser(), Analyser("german"), Analyser("")):
+        assert one.query(text) == one.query(f'{text} ""')
+
+
 def test_positions_keep_the_place_of_dropped_stop_words():
     assert [w.position for w in Analyser().query("lord of the rings").words] == [0, 3]
 

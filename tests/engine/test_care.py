@@ -18,8 +18,8 @@ from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
 from aisle.data.shop_files import read_parquet
 from aisle.engine.embedded.appliers import catch_up, open_engine
+from aisle.engine.embedded.behaviour import OnlineBehaviour
 from aisle.engine.embedded.care import LOCK, Carer, Policy
-from aisle.engine.embedded.counters import OnlineCounters
 from aisle.engine.embedded.log import Log
 
 EAGER = Policy(keep_records=0, snapshot_records=1, save_rows=1, most_records=1)
@@ -134,7 +134,7 @@ def test_counters_open_over_a_log_that_forgot_the_rest(shop: Shop) -> None:
             Carer(shop, log, engine, EAGER).step(all_of_it=True)
         assert log.floor > shop.events_through()
         log.append("event", [{"time_s": 2.0, "action": "click", "item_id": "p3"}])
-        store = OnlineCounters.open([clicks], shop, log, lambda: engine.items)
+        store = OnlineBehaviour.open([clicks], shop, log, lambda: engine.items)
         assert store.counts(clicks, np.array([3, 4]), 5.0).tolist() == [2.0, 0.0]
 
 

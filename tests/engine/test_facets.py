@@ -6,6 +6,7 @@ import pytest
 from aisle.core.filters import And, In, Range, Sort, without
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
+from aisle.engine.embedded import facets as facets_module
 from aisle.engine.embedded.columns import Columns
 from aisle.engine.embedded.compiled import rows_where
 from aisle.engine.embedded.facets import MOST_VALUES, FacetCounter, round_buckets
@@ -55,6 +56,16 @@ def test_counts_equal_counting_by_hand(items, fields, filter, share):
             for bucket in facet["buckets"]:
                 inside = rows_of(fields, Range(field, bucket["low"], bucket["high"]), None)[rows]
                 assert bucket["count"] == len(set(group[rows[inside]])), "a bucket counts what its range would find"
+
+
+@pytest.mark.parametrize("filter", FILTERS, ids=str)
+def test_few_rows_are_counted_as_many_are(items, fields, filter, monkeypatch):
+    match = np.random.default_rng(5).random(items.num_rows) < 0.3
+    counted = []
+    for few in (0, items.num_rows + 1):
+        monkeypatch.setattr(facets_module, "FEW", few)
+        counted.append(FacetCounter(fields).count(filter, match, FIELDS))
+    assert counted[0] == counted[1]
 
 
 def test_selected_values_are_always_shown(items, fields):
@@ -129,6 +140,24 @@ def test_counts_follow_changes_as_if_made_anew(items):
             np.testing.assert_array_equal(columns.order(every, sort), fresh.order(every, sort))
 
 
+def test_what_was_counted_over_a_whole_catalogue_is_counted_behind_a_change(items, monkeypatch):
+    asked = Requests.make([""])
+    columns = Columns(items)
+    before = columns.count(asked, [None], ["colour", "price_cents"])
+    columns.count(Requests.make([""], filters=[FILTERS[1]]), [None], ["brand"])
+    changed = items.deleted(["SKU-1", "SKU-2"])
+    fresh = Columns(ItemTable.from_table(changed.table).hidden(changed.tombstones))
+    after = columns.followed(changed, np.zeros(0, np.int32)).followed(changed, np.zeros(0, np.int32))
+    after.prepare()
+    monkeypatch.setattr(FacetCounter, "_counted", lambda *_: pytest.fail("counted while a request waits"))
+    found = after.count(asked, [None], ["colour", "price_cents"])
+    monkeypatch.undo()
+    assert found == fresh.count(asked, [None], ["colour", "price_cents"])
+    assert found != before
+    gone = columns.followed(ItemTable(items.table.slice(0, 0)), np.zeros(0, np.int32))
+    gone.prepare()
+
+
 def test_values_are_found_by_how_a_word_of_them_begins(fields):
     counter = FacetCounter(fields)
     found = counter.values_like(None, None, "category", ["lam", "kettle"])["values"]
@@ -147,3 +176,5 @@ def test_rows_of_a_mask(size, share):
     mask = np.random.default_rng(size).random(size + 3) < share
     for part in (mask[:size], mask[3:]):
         np.testing.assert_array_equal(rows_where(part), np.flatnonzero(part))
+        other = np.random.default_rng(7).random(size) < 0.5
+        np.testing.assert_array_equal(rows_where(part, other), np.flatnonzero(part & other))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from time import sleep
 from typing import Any
 
@@ -17,6 +18,7 @@ from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
+from aisle.engine.embedded import appliers
 from aisle.engine.embedded.appliers import Applier, applied, catch_up, fold, open_engine, take_in_events
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
@@ -337,3 +339,20 @@ def test_a_crash_between_taking_in_and_marking_cannot_happen(shop: Shop, monkeyp
             take_in_events(shop)
     assert shop.events_through() == 0
     assert take_in_events(shop) == 1
+
+
+def test_the_engine_prepares_once_after_the_last_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[int] = []
+    done = Event()
+    with Log.open(shop.log_path) as log:
+        engine = open_engine(shop, log)
+        monkeypatch.setattr(engine, "prepare", lambda: (prepared.append(engine.sequence), done.set()))
+        monkeypatch.setattr(appliers, "QUIET_S", 0.5)
+        applier = Applier(engine, log).start()
+        last = 0
+        for n in range(5):
+            last = log.append("upsert", [product(f"new{n}", "a velvet sofa")]).last
+        assert done.wait(30)
+        applier.close()
+        assert prepared[-1] <= last
+        assert len(prepared) < 5, "while records come, the next record goes first"

@@ -96,7 +96,7 @@ def test_while_typing(shop):
     assert found(items, index, "sett*") == {"couch", "sofa"}
     assert found(items, index, "flat scr*") == {"flat", "scattered", "tv"}
     assert found(items, index, "sne*") == {"sneaker", "trainer", "shoe"}
-    assert index.synonyms.current().also("sett", Analyser()) == ["sett", "couch", "sofa"]
+    assert index.synonyms.rules.also("sett", Analyser()) == ["sett", "couch", "sofa"]
 
 
 def test_a_change_acts_at_once_in_every_process_and_a_bad_file_changes_nothing(shop, tmp_path):

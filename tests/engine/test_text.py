@@ -12,6 +12,7 @@ from aisle.core.requests import RowMasks
 from aisle.core.shop import TEXT_FIELDS
 from aisle.engine.embedded import text as text_module
 from aisle.engine.embedded.analysis import Analyser
+from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.text import EmbeddedText
 
 from .conftest import generated, table
@@ -144,6 +145,25 @@ def test_score_gives_what_search_gave_and_zero_elsewhere(items, index):
     hit[index.search(["wireless lamp"], items.num_rows, everything(items), {}).item] = True
     np.testing.assert_array_equal(score[0] > 0, hit)
     assert not score[1].any()
+
+
+@pytest.mark.parametrize("kind", ["spread", "close", "ties", "equal"])
+@pytest.mark.parametrize("k", [1, 10, 700, 5000])
+def test_the_best_rows_are_among_those_picked(kind, k):
+    rng = np.random.default_rng(k)
+    score = {
+        "spread": rng.gamma(1, 5, 3000),
+        "close": 1e6 + rng.random(3000),
+        "ties": rng.integers(0, 6, 3000),
+        "equal": np.full(3000, 2.5),
+    }[kind].astype(np.float32)
+    rows, allowed = np.sort(rng.choice(9000, 3000, replace=False)).astype(np.int32), rng.random(8000) < 0.5
+    picked, scores = text_module.kernels.best_rows(frozen(rows), frozen(score), frozen(allowed), k)
+    order = np.lexsort((picked, -scores))[:k]
+    inside = (rows < 8000) & allowed[np.minimum(rows, 7999)]
+    expected = np.lexsort((rows[inside], -score[inside]))[:k]
+    assert picked[order].tolist() == rows[inside][expected].tolist()
+    assert kind != "spread" or len(picked) <= 1.2 * k + 20
 
 
 def test_a_batch_answers_as_each_query_alone(items, index):

@@ -99,6 +99,22 @@ def test_a_batch_answers_as_each_query_alone_and_score_agrees(world, coded, shar
         np.testing.assert_array_equal(alone["score"], batch.list_of(q)["score"])
 
 
+def test_a_query_under_several_filters_finds_what_it_finds_under_each(world, coded):
+    rng = np.random.default_rng(6)
+    few = np.zeros(NUM, bool)
+    few[:300] = True
+    bits = np.stack([np.ones(NUM, bool), rng.random(NUM) < 0.3, world[1] == 4, few, np.zeros(NUM, bool)])
+    query = world[2][[3, 3, 3, 8, 3, 3]]
+    which = np.array([0, 1, 2, 1, 3, 4])
+    together = coded.search(query, 20, RowMasks(bits, which))
+    for q in range(6):
+        alone = coded.search(query[q : q + 1], 20, RowMasks(bits, which[q : q + 1]))
+        np.testing.assert_array_equal(alone.item, together.list_of(q).item)
+        np.testing.assert_array_equal(alone["score"], together.list_of(q)["score"])
+    np.testing.assert_array_equal(coded.score(query, together), together["score"])
+    assert together.counts.tolist() == [20, 20, 20, 20, 20, 0]
+
+
 def test_new_and_changed_rows_are_found_before_the_next_training(world):
     index = Vectors.empty(DIM, one_cell=200)
     index.put(np.arange(5000), world[0][:5000])

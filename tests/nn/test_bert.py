@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aisle.core.errors import AisleError, StateError
+from aisle.core.errors import AisleError, SettingError, StateError
 from aisle.nn.encoders import checkpoint, minilm_is_installed
 from aisle.nn.encoders.checkpoint import (
     BATCH_TOKENS,
@@ -103,9 +103,9 @@ def test_openvino_answers_several_threads_at_once(graph, titles):
 
 
 @pytest.mark.parametrize(("library", "overlap"), [("torch", 0.99), ("openvino", 0.96)])
-def test_rounded_weights_keep_the_order(torch, exact, library, overlap):
+def test_rounded_weights_keep_the_order(request, torch, exact, library, overlap):
     """Shoppers' queries against a whole catalogue, near-duplicates included: bf16 on torch, 8-bit weights on OpenVINO."""
-    rounded = on_torch(torch.bfloat16) if library == "torch" else on_openvino("int8")
+    rounded = on_torch(torch.bfloat16) if library == "torch" else request.getfixturevalue("rounded")
     world = World.make(items=150, seed=2)
     titles, queries = world.items["title"].to_pylist(), [q.text for q in world.queries(40)]
     full_QI = exact.encode(queries) @ exact.encode(titles).T
@@ -115,6 +115,33 @@ def test_rounded_weights_keep_the_order(torch, exact, library, overlap):
         for a, b in zip(full_QI, bf16_QI, strict=True)
     ]
     assert np.mean(overlaps) >= overlap
+
+
+@pytest.fixture(scope="module")
+def rounded():
+    return on_openvino("int8")
+
+
+def test_8_bits_round_weights_and_what_they_are_multiplied_with_where_the_revision_says_so(exact, rounded, titles):
+    weights_only = on_openvino("int8-weights")
+    assert {e.revision.split("-openvino-")[1] for e in (rounded, weights_only)} <= {"int8-2", "int8-weights-2"}
+    asked = titles[:30]
+    full, by_weights, both = (e.encode(asked) for e in (exact, weights_only, rounded))
+    assert 0.997 < (full * by_weights).sum(1).min() < 0.9999
+    assert (full * both).sum(1).min() > 0.997
+    same = np.allclose(by_weights, both, atol=2e-6)
+    assert same == (rounded.revision == weights_only.revision)
+
+
+def test_8_bits_have_a_text_alone_nearly_as_in_a_batch(rounded, titles):
+    together = rounded.encode(titles[:40])
+    alone = np.concatenate([rounded.encode([t]) for t in titles[:40]])
+    assert (together * alone).sum(1).min() > 0.9995
+
+
+def test_another_precision_is_refused_with_the_nearest():
+    with pytest.raises(SettingError, match=r"no precision 'int9'.*int8"):
+        on_openvino("int9")
 
 
 @pytest.mark.parametrize("library", ["exact", "graph"])

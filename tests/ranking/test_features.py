@@ -15,7 +15,7 @@ from aisle.core.requests import Action, Requests, query_ids
 from aisle.core.shop import Events
 from aisle.data.shop import Shop
 from aisle.data.view import View
-from aisle.engine.embedded.counters import OnlineCounters
+from aisle.engine.embedded.behaviour import OnlineBehaviour
 from aisle.ranking._counts import COUNTERS
 from aisle.ranking._facts import ItemFacts, attributes_of, text_ids, word_ids
 from aisle.ranking._features import (
@@ -96,7 +96,7 @@ def test_served_features_are_the_trained_ones_to_the_byte(view, pages, maker, en
 
 def test_live_counters_give_the_same_bytes(shop, view, pages, maker, env, features):
     """A server that counted the log piece by piece, asked at the moment of each page, later pieces included."""
-    store = OnlineCounters(COUNTERS, lambda: view.items)
+    store = OnlineBehaviour(COUNTERS, lambda: view.items)
     log = shop.events()
     for n, start in enumerate(range(0, log.num_rows, 3000)):
         store.add(log.slice(start, 3000), sequence=n + 1)
@@ -108,7 +108,7 @@ def test_a_new_event_is_in_the_next_page(view, pages, maker, env):
     """What the log does not hold yet, a server counts."""
     item = np.array([7], np.int32)
     now_s = float(view.events["time_s"][-1]) + 60.0
-    store = OnlineCounters(COUNTERS, lambda: view.items)
+    store = OnlineBehaviour(COUNTERS, lambda: view.items)
     asked = Requests.make(["lamp"], time_s=np.array([now_s]))
     lists = ItemLists(item, np.array([0, 1]))
     before = maker.make(asked, lists, replace(env, counters=store))

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from aisle.nn.hetero_layer import HeteroLayer
+from aisle.nn.hetero_layer import HeteroLayer, freeze
+from aisle.nn.lane_machine import usable as has_dot
 from aisle.nn.mlp import num_parameters
 from aisle.ranking._features import ITEM_FIELDS, ITEM_NUMBERS, PAST, REQUEST_FIELDS, REQUEST_NUMBERS
 from aisle.ranking._inputs import Inputs, Shape
@@ -172,6 +173,21 @@ def test_bf16_orders_candidates_as_float32_does():
         whole, short = made(inputs), short_copy(made)(shortened(inputs))
     assert short.dtype == torch.float32
     assert float((whole - short).abs().max()) < 0.1 * float(whole.std())
+
+
+LANES = [v for v in VARIANTS if not v.keys() & {"first", "mixer"} and v.get("layers") != 0 and v.get("rank") != -1]
+
+
+@pytest.mark.skipif(not has_dot(), reason="this processor has no dot product of bf16")
+@pytest.mark.parametrize("settings", [*LANES, {"past": "target"}], ids=str)
+def test_what_is_served_is_what_was_trained(settings):
+    made, inputs = trunk(tasks=2, **settings), given()
+    compiled = freeze(made.requires_grad_(False)).compiled(threads=2)
+    assert (compiled is None) == (settings.get("composite") == "keys" or settings.get("hiformer", 0) > 1)
+    if compiled is not None:
+        with torch.inference_mode():
+            whole, short = made(inputs), compiled(inputs)
+        assert float((whole - short).square().mean().sqrt()) < 0.05 * float(whole.std(0).max())
 
 
 def test_a_block_can_be_left_out_to_see_what_it_does():

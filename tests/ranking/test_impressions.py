@@ -33,7 +33,7 @@ def log(*rows: tuple) -> View:
     return View(ITEMS, Events(columns, ("lamp", "ball")))
 
 
-SEEN, CLICK, ORDER = Action.IMPRESSION, Action.CLICK, Action.ORDER
+SEEN, CLICK, ORDER, RETURN = Action.IMPRESSION, Action.CLICK, Action.ORDER, Action.RETURN
 U, V = hashed("u"), hashed("v")
 
 
@@ -76,6 +76,22 @@ def test_without_request_ids_a_session_is_a_page():
     pages = impressions(view, ("click",))
     assert pages.lists.item.tolist() == [2, 4]
     assert pages.lists["label"].ravel().tolist() == [0, 1]
+
+
+def test_a_return_belongs_to_the_page_of_its_order():
+    view = log(
+        (10.0, U, 1, 100, 0, 2, 0, SEEN), (11.0, U, 1, 100, 0, 2, 0, ORDER), (12.0, U, 1, 101, 0, 2, 0, SEEN),
+        (20.0, U, 3, 300, 0, 2, 0, SEEN), (21.0, U, 3, 300, 0, 2, 0, ORDER),
+        (22.0, V, 4, 400, 0, 2, 0, SEEN), (23.0, V, 4, 400, 0, 2, 0, ORDER),
+        (30.0, U, 1, -1, -1, 2, -1, RETURN),   # its session names the page
+        (31.0, V, -1, -1, -1, 2, -1, RETURN),  # the user's last order of the item does
+        (32.0, U, -1, -1, -1, 4, -1, RETURN),  # of an order that was never noted
+        (33.0, -1, -1, -1, -1, 2, -1, RETURN),
+    )  # fmt: skip
+    pages = impressions(view, ("order", "return"))
+    assert pages.lists["label"].tolist() == [[1, 1], [0, 0], [1, 0], [1, 1]]
+    without_orders = log((10.0, U, 1, 100, 0, 2, 0, SEEN), (11.0, U, 1, -1, -1, 2, -1, RETURN))
+    assert impressions(without_orders, ("return",)).lists["label"].sum() == 0
 
 
 def test_what_comes_later_changes_nothing():

@@ -42,6 +42,15 @@ class TestNetwork:
         logp = network(head)(token, torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool))
         torch.testing.assert_close(logp.exp().sum(1), torch.ones(6))
 
+    def test_before_it_learns_grades_have_the_chances_it_is_given(self, head):
+        made, share = network(head), torch.tensor([0.1, 0.05, 0.25, 0.6])
+        made.start_at(share)
+        with torch.no_grad():
+            made.out.weight.zero_()
+        token = torch.randint(4, 40, (3, 9))
+        logp = made(token, torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool))
+        torch.testing.assert_close(logp.exp(), share.expand(3, 4), atol=1e-5, rtol=0)
+
     def test_what_fills_a_row_up_changes_nothing(self, head):
         made, token = network(head), torch.randint(4, 40, (3, 9))
         kind, there = torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from aisle.relevance._rules import RuleStore
 from aisle.relevance._tagger import Tagger
 from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
-from aisle.relevance.lref import Explaining, Lref, plain_chances, reader_of
+from aisle.relevance.lref import Course, Explaining, Lref, frozen, plain_chances, reader_of
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences
 from aisle.relevance.lref.selection import (
     Selection,
@@ -32,10 +33,12 @@ from aisle.relevance.lref.selection import (
     select,
     thirds,
     traffic_of,
+    trusted,
 )
 from aisle.relevance.lref.tasks import EXPLAIN, MARKS, TOO_HIGH, TOO_LOW, Tasks, brand_of, wrong_labels
 from aisle.relevance.lref.written import aspects_in_words
 from aisle.testing.case import planted
+from aisle.training.distributed import ALONE
 from aisle.training.loop import train
 from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
@@ -79,6 +82,18 @@ class TestSelection:
         assert not kept({"im": said, "ci": said}, label).any()
         both = kept({"im": said, "ci": label}, label)
         assert np.array_equal(both, kept({"im": said, "ci": label, "ms": (label + 1) % 4}, label))
+
+    def test_a_trusted_label_is_one_that_ci_gives_and_ms_does_not(self):
+        label = np.array([0, 1, 2, 3])
+        said = {"im": label, "ci": np.array([0, 1, 2, 0]), "ms": np.array([1, 1, 3, 2])}
+        assert trusted(said, label).tolist() == [True, False, True, False]
+        assert trusted({"im": said["im"]}, label).all()
+        world = noisy()
+        found = select(world.pairs, Selection(sample=0.25), world.learn, Silent(), world.traffic, 0)
+        wrong = world.pairs.label != world.true
+        assert (found.trusted | ~found.keep).all()  # what is kept is trusted
+        assert found.trusted.mean() > 0.5
+        assert wrong[found.trusted].mean() < 0.3 * ETA
 
     def test_confident_learning_disbelieves_mistakes(self):
         world = noisy()
@@ -255,7 +270,7 @@ class TestDebiasing:
         label = np.stack([first, np.where(first == gold, 0, gold)], 1)
         answers = [[np.array([a]), np.array([b])] for a, b in label]
         made, counts = preferences([np.array([7])] * 18, Beams(answers, label), gold, under_share=0.25, seed=0)
-        assert counts == {"over": 9, "under": 3}
+        assert counts == {"over": 9, "under": 3, "held": 0}
         for chosen, rejected in zip(made.chosen, made.rejected, strict=True):
             assert chosen[0][0] in (0, 3)
             assert rejected[0][0] in (2, 1)
@@ -267,7 +282,21 @@ class TestDebiasing:
             [np.array([7])] * 3, Beams(answers, label), np.array([2, 1, 0]), under_share=0.5, seed=0
         )
         assert len(made) == 0
-        assert counts == {"over": 0, "under": 0}
+        assert counts == {"over": 0, "under": 0, "held": 0}
+
+    def test_right_first_beams_are_preferred_to_their_seconds(self):
+        gold = np.array([0, 0, 1, 1, 2, 2, 3])
+        label = np.array([[1, 0], [2, 1], [1, 2], [1, 0], [2, 3], [2, -1], [3, 1]])
+        answers = [[np.array([a]), np.array([b])] for a, b in label]
+        prompts = [np.array([n]) for n in range(len(gold))]
+        made, counts = preferences(prompts, Beams(answers, label), gold, under_share=0.0, held=3.0, seed=0)
+        assert counts == {"over": 1, "under": 0, "held": 3}  # the second prompt's right grade is on no beam
+        found = [(int(p[0]), int(c[0][0]), int(r[0][0])) for p, c, r in zip(
+            made.prompts, made.chosen, made.rejected, strict=True)]  # fmt: skip
+        assert found[0] == (0, 0, 1)
+        for prompt, better, worse in found[1:]:
+            assert prompt in (2, 3, 4, 6)
+            assert (better, worse) == (gold[prompt], label[prompt, 1])
 
     def test_the_report_counts_both_ways(self):
         beams = Beams([], np.array([[3, 0], [1, 0], [2, 2], [0, 1]]))
@@ -285,9 +314,9 @@ class TestDebiasing:
         lesson = tasks_of(judge, shop).plain(Pairs(pairs.scale, pairs.queries, pairs.query, pairs.row, raised))
         learn = TrainSettings(epochs=30, lr=1e-2, schedule="constant")
         train(judge.backbone, example_batches(lesson.examples, 20), supervised_loss, learn)
+        prompts = judge.prompts_of(pairs, shop.items)
         before = confusion(pairs.label, plain_chances(judge, pairs, shop.items).argmax(1), 4)
         assert optimism(before) > 0.1
-        prompts = judge.prompts_of(pairs, shop.items)
         beams = beams_of(judge, prompts, 5, 2, only_labels=True)
         assert bias(pairs.label, beams.label[:, 0], 4, beams).second > 0.5
         made, _ = preferences(prompts, beams, pairs.label, under_share=0.25, seed=0)
@@ -297,8 +326,6 @@ class TestDebiasing:
             losses, figures = loss(module, batch)
             margins.append((float(losses["preference"].detach()), figures["margin"]))
             return losses, figures
-
-        from aisle.relevance.lref import frozen
 
         batches = preference_batches(made, 10, reference=frozen(judge.backbone))
         train(judge.backbone, batches, noted, TrainSettings(epochs=6, lr=2e-3, schedule="constant"))
@@ -317,12 +344,50 @@ class TestFit:
     def test_every_stage_leaves_its_figures(self, shop, env):
         stage = Lref.tiny().fit(shop, env)
         report = stage.report
-        assert list(report) == ["selected", "started", "tuned", "explained", "debiased"]
-        assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade"} <= report["selected"].keys()
+        assert report["selected"]["all_used"]
+        assert list(report) == ["selected", "tuned", "explained", "debiased"]
+        assert {"im_agrees", "ci_agrees", "ms_agrees", "kept", "by_grade", "believed"} <= report["selected"].keys()
         assert {"ee", "ra", "dr", "macro_f1"} <= report["explained"].keys()
         assert {"too_high", "too_low", "index", "second"} <= report["debiased"]["before"].keys()
 
-    def test_de_biasing_that_costs_too_much_is_taken_back(self, shop, env, monkeypatch):
+    @pytest.mark.parametrize(("start", "stages"), [("all", ["started", "tuned"]), ("nothing", ["tuned"])])
+    def test_a_few_selected_pairs_follow_all_of_them(self, shop, env, start, stages):
+        method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
+        method = method.with_setting("selection.by=random").with_setting("selection.share=0.5")
+        report = method.with_setting(f"selection.start={start}").fit(shop, env).report
+        assert list(report) == ["selected", *stages]
+        pairs, _ = training_pairs(shop)
+        assert [report[stage]["pairs"] for stage in stages] == [len(pairs), round(0.5 * len(pairs))][-len(stages) :]
+
+    def test_killed_between_helpers_it_asks_only_those_that_have_not_answered_and_ends_the_same(
+        self, shop, env, tmp_path
+    ):
+        method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
+        whole, taught, kept = method.fit(shop, env), [], replace(env, scratch=tmp_path)
+
+        def course(most: int) -> Course:
+            made = Course.of(method, shop, kept, ALONE)
+            train_as_before = made.train
+
+            def counted(name: str, *how) -> None:
+                if len(taught) == most:
+                    raise KeyboardInterrupt
+                taught.append(name)
+                train_as_before(name, *how)
+
+            made.train = counted  # type: ignore[method-assign]
+            return made
+
+        with pytest.raises(KeyboardInterrupt):
+            course(4).taken()
+        stage = course(99).taken()
+        helpers = [f"helper {name} {fold}" for name in ("im", "ci", "ms") for fold in (1, 2)]
+        assert taught == [*helpers, "tuned"]
+        assert not list(tmp_path.iterdir())
+        same = zip(whole.llm.backbone.parameters(), stage.llm.backbone.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in same)
+
+    def test_a_stage_that_costs_too_much_is_taken_back(self, shop, env, monkeypatch):
         from aisle.relevance import lref
 
         method = Lref.tiny().with_setting("selection.by=all").with_setting("explaining.tasks=[]")
@@ -330,7 +395,8 @@ class TestFit:
         back = method.fit(shop, env)
         off = method.with_setting("debiasing.on=false").fit(shop, env)
         assert back.report["debiased"]["taken_back"]
-        assert back.report["debiased"]["before"] == back.report["debiased"]["after"]
+        assert "taken_back" not in back.report["tuned"]  # before it there was nothing
+        assert back.report["debiased"]["macro_f1"] == back.report["tuned"]["macro_f1"]
         same = zip(back.llm.backbone.parameters(), off.llm.backbone.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in same)
 

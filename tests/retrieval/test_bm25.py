@@ -8,19 +8,7 @@ import pytest
 from aisle.core.errors import SettingError
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
-from aisle.recipes.environment import memory_env
 from aisle.retrieval.bm25 import Bm25
-from aisle.simulate.known import two_tastes
-
-
-@pytest.fixture(scope="module")
-def view():
-    return two_tastes()
-
-
-@pytest.fixture(scope="module")
-def env(view):
-    return memory_env(view.items)
 
 
 def found(env, queries, k=40, method=None, **more):

@@ -16,17 +16,7 @@ from aisle.nn.encoders import Encoders
 from aisle.nn.item_vectors import item_texts
 from aisle.recipes.environment import memory_env
 from aisle.retrieval.minilm import MiniLm, MiniLmStage
-from aisle.simulate.known import grown, two_tastes
-
-
-@pytest.fixture(scope="module")
-def view():
-    return two_tastes()
-
-
-@pytest.fixture(scope="module")
-def env(view):
-    return memory_env(view.items)
+from aisle.simulate.known import grown
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,13 @@ def live(tmp_path: Path) -> Iterator[LiveShop]:
     assert live._standing is not None
     assert live.active is not None
     plan = Plan(retrieval={"words": Words()})
-    live.swap(Active(plan.fit(live.active.view, live._standing.env), "words", live.active.view))
+    live.swap(
+        Active(
+            plan.fit(live.shop.view(items=live._standing.items), live._standing.env),
+            "words",
+            live.shop.view(items=live._standing.items),
+        )
+    )
     yield live
     live.close()
 

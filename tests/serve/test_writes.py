@@ -156,7 +156,7 @@ def test_products_are_changed_from_here_or_with_the_key(live: LiveShop, monkeypa
 
 def test_readiness_tells_the_lag_of_every_index(client: TestClient) -> None:
     before = client.get("/ready").json()
-    assert {i["name"] for i in before["indexes"]} == {"catalogue", "text", "vectors own"}
+    assert {i["name"] for i in before["indexes"]} == {"catalogue", "text", "behaviour", "vectors own"}
     items = [{"item_id": f"n{n}", "title": f"velvet bench {n}"} for n in range(3)]
     last = client.post("/api/items", json={"items": items, "wait_visible": True}).json()["last"]
     status = client.get("/ready").json()

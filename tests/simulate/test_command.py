@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import typer
 from click.testing import Result
 from typer.testing import CliRunner
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from aisle.cli.simulate import simulate
 from aisle.data.shop import Shop
 from aisle.simulate.knobs import premises
+from aisle.simulate.world import World
 
 STAMPED = {"CURRENT.json"}
 """What may hold the time at which it was written."""
@@ -27,6 +29,7 @@ def test_simulate_writes_what_it_says(tmp_path: Path) -> None:
     shop = Shop.open(tmp_path / "shop")
     assert shop.items().num_rows == written["items"] == 400
     assert len(shop.events()) == written["events"]
+    assert not list(shop.folder.glob("*.parquet")), "texts are written when asked for"
     assert len(shop.judgments_table()[0]) == written["judgments"]
 
 
@@ -38,8 +41,14 @@ def run(*arguments: str) -> Result:
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        done = run("--items", "300", "--days", "2", "--seed", "7", "--queries", "30", "--into", str(tmp_path / name))
+        done = run(
+            "--items", "300", "--days", "2", "--seed", "7", "--queries", "30", "--texts", "--into", str(tmp_path / name)
+        )
         assert done.exit_code == 0, done.output
+    for name in ("reviews.parquet", "external.parquet"):
+        texts = pq.read_table(tmp_path / "one" / name, columns=["item_id", "text"])
+        assert set(texts["item_id"].to_pylist()) <= set(World.make(items=300, seed=7).items["item_id"].to_pylist())
+        assert len(texts) > 300
     files = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(tmp_path / "two") for p in (tmp_path / "two").rglob("*") if p.is_file())
     differ = [str(f) for f in files if (tmp_path / "one" / f).read_bytes() != (tmp_path / "two" / f).read_bytes()]

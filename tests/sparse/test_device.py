@@ -143,7 +143,7 @@ def test_the_search_names_what_differs_and_which_side(search, monkeypatch):
 
 def test_loops_over_lanes_refuse_other_numbers():
     """They would read the bits of float64 as float32, which is how means by id went wrong on the CPU."""
-    row, data, slot = np.zeros(1, np.int32), np.zeros(8, np.float32), np.zeros(0, np.float32)
-    arrays = (data, data.view(np.uint16), False, 8, 8, slot, 0)
+    row, data = np.zeros(1, np.int32), np.zeros(8, np.float32)
+    arrays = (data, data.view(np.uint16), False, 8, 8)
     with pytest.raises(TypingError, match="float64; it takes float32"):
         optimiser_kernels.sgd(row, np.zeros(8), np.float32(1), *arrays, (np.float32(1), np.float32(1)), 1)

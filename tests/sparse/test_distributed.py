@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from aisle.core.errors import AisleError
 from aisle.core.tables import Ids
-from aisle.sparse.recis.id_map import Distinct
+from aisle.sparse.recis import shared
+from aisle.sparse.recis.id_map import Distinct, IdMap
 from aisle.sparse.recis.spread import SLICES, owner_of, slice_of
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -34,9 +38,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def losses(folder: Path, num: int) -> np.ndarray:
+def losses(folder: Path, num: int, mode: str = "train") -> np.ndarray:
     """The mean over ranks, step by step."""
-    return np.mean([np.load(folder / f"train_{r}_of_{num}.npz")["loss"] for r in range(num)], axis=0)
+    return np.mean([np.load(folder / f"{mode}_{r}_of_{num}.npz")["loss"] for r in range(num)], axis=0)
 
 
 def content(path: Path) -> dict:
@@ -63,6 +67,30 @@ def test_same_losses(folder, num):
     Where an id's occurrences span ranks, the mean by id is the mean over all of them.
     """
     np.testing.assert_allclose(losses(folder, num), losses(folder, 1), rtol=1e-6, atol=1e-6)
+
+
+def test_memory_and_sockets_carry_the_same(folder):
+    assert np.array_equal(losses(folder, 2), losses(folder, 2, "sockets"))
+
+
+@pytest.mark.parametrize("rank", range(4))
+def test_messages_arrive_whole(folder, rank):
+    """Of any length, and two under way at once."""
+    right = np.load(folder / f"messages_{rank}.npz")
+    here = sys.platform == "linux" and platform.machine() == "x86_64"
+    assert set(right) == ({"Shared", "Collectives"} if here else {"Collectives"})
+    assert all(right[way].shape == (15, 4) and right[way].all() for way in right)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is shared on Linux")
+def test_a_process_that_ended_is_told(monkeypatch):
+    monkeypatch.setattr(shared, "CHECK_S", 0.01)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    box = SimpleNamespace(number=np.array([3]), address=shared.Address(0, ended.pid, 0, 0))
+    shared._wait(box, 1, 3)
+    with pytest.raises(AisleError, match=rf"process {ended.pid} \(rank 1\) has ended"):
+        shared._wait(box, 1, 4)
 
 
 @pytest.mark.parametrize("num", [2, 4])
@@ -110,6 +138,17 @@ def test_ranks_own_ranges_of_slices(num):
     assert sizes.max() - sizes.min() <= 1
     assert np.array_equal(owner, slice_of(key) * num // SLICES)
     assert np.bincount(owner, minlength=num).min() > 0.97 * len(key) / num, "neighbouring ids are spread evenly"
+
+
+def test_a_rank_spreads_its_keys_over_its_map():
+    """Owners and places come from different bits of the hash."""
+    key = np.arange(200_000, dtype=np.int64)
+    own = key[owner_of(key, 8) == 3]
+    ids = IdMap()
+    ids.put(own, np.arange(len(own), dtype=np.int32))
+    filled = ids.entry[::2].reshape(64, -1) != 0
+    share = filled.mean(1)
+    assert share.max() < 1.5 * share.mean()
 
 
 def test_distinct():

@@ -459,3 +459,26 @@ def test_errors_say_what_to_do(made):
         tables({"brand": Ids(np.array([1, 2]), np.array([0, 3, 2])), "item": np.array([1, 2])})
     with pytest.raises(SettingError, match="tile_len"):
         made({"f": {"combiner": "tile"}})
+
+
+@pytest.mark.parametrize("dim", [16, 11])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_vectors_and_gradients_in_bfloat16(made, dim, ragged):
+    """What is written in bfloat16 is the float32 rounded; bfloat16 gradients are what they say, not float32 bits."""
+    rng = np.random.default_rng(0)
+    ids = {"a": rng.integers(0, 30, 40), "b": rng.integers(0, 30, 40)}
+    if ragged:
+        ids["b"] = Ids(rng.integers(0, 30, 80), np.arange(0, 81, 2))
+    half, full = (made({"a": {"dim": dim}, "b": {"dim": dim, "init_std": 1.0}}) for _ in range(2))
+    for _ in range(2):
+        rounded, exact = half.packed(ids, torch.bfloat16), full.packed(ids)
+        assert torch.equal(rounded, exact.to(torch.bfloat16))
+        gradient = torch.from_numpy(rng.standard_normal(exact.shape).astype(np.float32)).to(torch.bfloat16)
+        rounded.backward(gradient)
+        exact.backward(gradient.float())
+        half.step()
+        full.step()
+    half.eval()
+    full.eval()
+    assert torch.equal(half.packed(ids), full.packed(ids))
+    assert torch.equal(half.packed(ids, torch.bfloat16), full.packed(ids).to(torch.bfloat16))

@@ -175,6 +175,18 @@ def test_stages_go_on_from_the_best_with_a_frozen_reference():
     assert balancer.levels[1]["second"] < balancer.levels[0]["second"]
 
 
+def test_stages_of_different_length():
+    def both(module, rows):
+        return {"first": squared(module, rows)["fit"], "second": squared(module, rows)["fit"]}
+
+    for shares, steps in (((0.25, 0.75), [8, 24]), ((0.5,), [16, 16]), ((), [32, 32])):
+        balancer = TwoStages()
+        train(line(), batches(), both, TrainSettings(epochs=4, stages=shares, lr=0.05), balancer=balancer)
+        assert [balancer.references.count(None), len(balancer.references)] == [steps[0], sum(steps)]
+    with pytest.raises(SettingError, match="greater than 0"):
+        TrainSettings(stages=(0.5, 0.0))
+
+
 def test_a_head_that_stands_still_does_not_choose_the_end_of_a_stage():
     seen = []
 

@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from aisle.balance._gradients import known
-from aisle.core.balance import MeanOverWorkers, alone
+from aisle.balance._step import Steps
 from aisle.core.env import Env
 from aisle.core.errors import SettingError
-from aisle.core.method import Part, State
+from aisle.core.method import Part
 
 
 class AddUp(Part):
@@ -28,42 +25,18 @@ class AddUp(Part):
         return AddUpBalancer(self.weights)
 
 
-class AddUpBalancer:
-    """L = sum_k w_k L_k.  A task whose labels a batch lacks is left out of that batch's sum."""
+class AddUpBalancer(Steps):
+    """L = sum_k w_k L_k."""
 
-    wants_reference = False
+    kept = ("weights",)
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = dict(weights)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(self.weights)
+        self.tasks = tuple(weights)
 
     @property
     def active(self) -> tuple[str, ...]:
         return tuple(task for task, weight in self.weights.items() if weight > 0)
-
-    def step(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Sequence[Tensor],
-        reference: Mapping[str, float] | None = None,
-        mean: MeanOverWorkers = alone,
-    ) -> Mapping[str, float]:
-        parts = [self.weights[task] * losses[task] for task in known(losses, self.tasks) if self.weights[task] > 0]
-        if parts:
-            sum(parts[1:], parts[0]).backward()
-        return {f"weight/{task}": weight for task, weight in self.weights.items()}
-
-    def advance(self, levels: Mapping[str, float]) -> bool:
-        return False
-
-    def state(self) -> State:
-        return State(values={"weights": self.weights})
-
-    def load(self, state: State) -> None:
-        self.weights = {str(task): float(weight) for task, weight in state.values["weights"].items()}
 
 
 METHOD = AddUp

@@ -7,22 +7,25 @@ Card: docs/methods/lagrangian.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor
 
-from aisle.balance._gradients import known
-from aisle.core.balance import MeanOverWorkers, alone
+from aisle.balance._step import Figures, Steps, means
+from aisle.core.balance import MeanOverWorkers
 from aisle.core.env import Env
 from aisle.core.errors import ContractError, SettingError
-from aisle.core.method import Part, State
+from aisle.core.method import Part
 
 Reference = Literal["paired", "running"]
 
 LATE = 7
 """A running average weighs its t-th loss with t to this power until it is as long as ``memory`` allows: a stage's level is what its
 end was like, and an untrained model's losses are no part of it (polynomial-decay averaging, Shamir and Zhang, 2013)."""
+
+LATELY = 0.9
+"""Memory, a step, of the average violation that multipliers follow: short, and longer than one batch's noise."""
 
 
 class Lagrangian(Part):
@@ -32,7 +35,9 @@ class Lagrangian(Part):
                (sampling noise cancels), or ``running``, averages of training losses (no second forward)
     slack      how much a constrained loss may stand above its level, as a share of it
     rescale    divide the objective by 1 + the sum of multipliers, so that their growth is no growth of the learning rate
-    rate       step of the multipliers' ascent on relative violations
+    rate       step of the multipliers' ascent on relative violations, averaged over some ten batches
+    release    share of that step by which a multiplier falls below ``start``: a loss that stays below its level lets go slowly,
+               for what is still learned of a task helps the tasks after it
     start      a multiplier when its constraint appears; above 0 the constraint holds from the first step on
     most       a multiplier never exceeds this
     memory     of the running averages, a step; at most, they are shorter in the beginning
@@ -44,7 +49,8 @@ class Lagrangian(Part):
     reference: Reference = "paired"
     slack: float = 0.0
     rescale: bool = True
-    rate: float = 1.0
+    rate: float = 0.2
+    release: float = 0.1
     start: float = 1.0
     most: float = 1e3
     memory: float = 0.99
@@ -54,10 +60,12 @@ class Lagrangian(Part):
         tasks = [task for group in self.groups for task in group]
         if not tasks or len(set(tasks)) < len(tasks):
             raise SettingError(f"order is {self.order}; name each task once, the highest priority first")
-        if self.rate <= 0 or self.start < 0 or self.slack < 0 or not 0 <= self.memory < 1 or self.most < self.start:
+        shares = (0 <= self.release <= 1, 0 <= self.memory < 1, 0 <= self.start <= self.most, self.slack >= 0)
+        if self.rate <= 0 or not all(shares):
             raise SettingError(
-                f"rate {self.rate}, start {self.start}, most {self.most}, slack {self.slack}, memory {self.memory}; expected a "
-                "rate above 0, start between 0 and most, slack of 0 or more, memory in [0, 1)"
+                f"rate {self.rate}, release {self.release}, start {self.start}, most {self.most}, slack {self.slack}, memory "
+                f"{self.memory}; expected a rate above 0, release in [0, 1], start between 0 and most, slack of 0 or more, memory "
+                "in [0, 1)"
             )
         led = [task for group in self.groups[: self.first_stage] for task in group]
         if self.first_stage == len(self.groups) or set(self.levels) != set(led):
@@ -80,25 +88,27 @@ class Lagrangian(Part):
         return LagrangianBalancer(self)
 
 
-class LagrangianBalancer:
+class LagrangianBalancer(Steps):
     """Stage k:  min over theta, max over lambda >= 0 of  [L_k + sum_{i<k} lambda_i (L_i - c_i)] / (1 + sum lambda).
 
-    theta descends and lambda ascends on every batch:  lambda_i <- clip(lambda_i + rate * v_i, 0, most), with the relative
-    violation v_i = (L_i - c_i) / c_i - slack.  The weights that a task has in effect are ``weights``.
+    theta descends and lambda ascends on every batch, with the relative violation v_i = (L_i - c_i) / c_i - slack:
+
+        u_i <- average of v_i of late
+        lambda_i <- clip(lambda_i + rate * u_i, 0, most)        below ``start``, falls are ``release`` times that
     """
+
+    kept = ("stage", "levels", "multipliers", "lately", "average", "seen", "violation")
 
     def __init__(self, settings: Lagrangian) -> None:
         self.settings = settings
+        self.tasks = tuple(task for group in settings.groups for task in group)
         self.stage = settings.first_stage
         self.levels = dict(settings.levels)
         self.multipliers = dict.fromkeys(self.levels, settings.start)
+        self.lately = dict.fromkeys(self.levels, 0.0)
         self.average: dict[str, float] = dict(self.levels)
         self.seen: dict[str, float] = dict.fromkeys(self.levels, (LATE + 1) / (1 - settings.memory))
         self.violation: dict[str, float] = {}
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(task for group in self.settings.groups for task in group)
 
     @property
     def learned(self) -> tuple[str, ...]:
@@ -119,42 +129,38 @@ class LagrangianBalancer:
         scale = 1.0 / (1.0 + sum(self.multipliers.values())) if self.settings.rescale else 1.0
         return {**{task: scale * m for task, m in self.multipliers.items()}, **dict.fromkeys(self.learned, scale)}
 
-    def step(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Sequence[Tensor],
-        reference: Mapping[str, float] | None = None,
-        mean: MeanOverWorkers = alone,
-    ) -> Mapping[str, float]:
-        """Raises ContractError when ``wants_reference`` and none is given."""
-        here = [task for task in known(losses, self.tasks) if task in self.active]
-        if self.wants_reference and reference is None:
-            raise ContractError("a paired constraint needs the frozen model's losses on this batch; pass reference")
-        weights = self.weights
-        parts = [weights[task] * losses[task] for task in here]
-        if parts:
-            sum(parts[1:], parts[0]).backward()
-        self._ascend(mean({task: float(losses[task].detach()) for task in here}), reference, mean)
+    def _learn(
+        self, losses: Mapping[str, Tensor], reference: Mapping[str, float] | None, mean: MeanOverWorkers
+    ) -> Figures:
+        level = means(losses, mean)
+        self._remember(level)
+        now, then = self.average, self.levels
+        if self.wants_reference and reference is not None:
+            now, then = dict(level), dict(mean({task: reference[task] for task in self.levels if task in level}))
+        for task in [task for task in self.levels if task in level]:
+            # The difference is taken as a share of the level and not of the batch's own reference: a batch without a
+            # positive label has a reference near 0.
+            self._ascend(task, (now[task] - then[task]) / self.levels[task] - self.settings.slack)
         return {
             **{f"violation/{task}": v for task, v in self.violation.items()},
             **{f"multiplier/{task}": m for task, m in self.multipliers.items()},
-            **{f"weight/{task}": w for task, w in weights.items()},
         }
 
-    def _ascend(self, level: Mapping[str, float], reference: Mapping[str, float] | None, mean: MeanOverWorkers) -> None:
+    def _remember(self, level: Mapping[str, float]) -> None:
         for task, loss in level.items():
             seen = self.seen[task] = self.seen.get(task, 0.0) + 1
             keep = min(self.settings.memory, 1 - (LATE + 1) / (seen + LATE))
             self.average[task] = keep * self.average.get(task, loss) + (1 - keep) * loss
-        now, then = self.average, self.levels
-        if self.wants_reference and reference is not None:
-            now, then = dict(level), dict(mean({task: reference[task] for task in self.levels if task in level}))
-        for task in [task for task in self.multipliers if task in level]:
-            # The difference is taken as a share of the level and not of the batch's own reference: a batch without a
-            # positive label has a reference near 0.
-            self.violation[task] = (now[task] - then[task]) / self.levels[task] - self.settings.slack
-            raised = self.multipliers[task] + self.settings.rate * self.violation[task]
-            self.multipliers[task] = min(max(raised, 0.0), self.settings.most)
+
+    def _ascend(self, task: str, violation: float) -> None:
+        self.violation[task] = violation
+        lately = self.lately[task] = LATELY * self.lately[task] + (1 - LATELY) * violation
+        settings, now = self.settings, self.multipliers[task]
+        raised = now + settings.rate * lately
+        if raised < min(now, settings.start):
+            least = min(now, settings.start)
+            raised = least - settings.release * (least - raised)
+        self.multipliers[task] = min(max(raised, 0.0), settings.most)
 
     def advance(self, levels: Mapping[str, float]) -> bool:
         """The levels of this stage's tasks become constraints; multipliers of earlier ones go on as they are.
@@ -172,17 +178,9 @@ class LagrangianBalancer:
                 )
             self.levels[task] = float(reached[task])
             self.multipliers[task] = self.settings.start
+            self.lately[task] = 0.0
         self.stage += 1
         return True
-
-    def state(self) -> State:
-        names = ("stage", "levels", "multipliers", "average", "seen", "violation")
-        return State(values={name: getattr(self, name) for name in names})
-
-    def load(self, state: State) -> None:
-        self.stage = int(state.values["stage"])
-        for name in ("levels", "multipliers", "average", "seen", "violation"):
-            setattr(self, name, {str(task): float(value) for task, value in state.values[name].items()})
 
 
 METHOD = Lagrangian

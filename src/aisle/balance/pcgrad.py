@@ -13,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aisle.balance._gradients import known, per_task, push
-from aisle.core.balance import MeanOverWorkers, alone
+from aisle.balance._step import Figures, Steps, total
 from aisle.core.env import Env
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
-from aisle.core.method import Part, State
+from aisle.core.method import Part
 
 SALT = 0x9C6
 
@@ -36,51 +35,46 @@ class PCGrad(Part):
         return PCGradBalancer(self.tasks, env.seed)
 
 
-class PCGradBalancer:
+class PCGradBalancer(Steps):
     """Surgery on what is shared; a head, which no other task touches, keeps the gradient of its own loss."""
 
-    wants_reference = False
+    kept = ("seed", "num_steps")
 
     def __init__(self, tasks: Sequence[str], seed: int) -> None:
         self.tasks = tuple(tasks)
         self.seed = seed
         self.num_steps = 0
 
-    @property
-    def active(self) -> tuple[str, ...]:
-        return self.tasks
-
-    def step(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Sequence[Tensor],
-        reference: Mapping[str, float] | None = None,
-        mean: MeanOverWorkers = alone,
-    ) -> Mapping[str, float]:
-        present = [losses[task] for task in known(losses, self.tasks)]
-        if not present:
-            return {}
+    def _backward(self, losses: Mapping[str, Tensor], shared: Sequence[Tensor]) -> Figures:
+        present = list(losses.values())
         random = np.random.default_rng((self.seed, SALT, self.num_steps))
         self.num_steps += 1
         shared = [x for x in shared if x.requires_grad]
         if not shared or len(present) == 1:
-            sum(present[1:], present[0]).backward()
+            total(present).backward()
             return {"conflicts": 0.0}
         grad_KP = per_task(present, shared)
         combined_P, conflicts = surgery(grad_KP, random)
         # The sum reaches heads and shared tensors alike; what surgery changes on the shared ones is sent after it.
-        sum(present[1:], present[0]).backward(retain_graph=True)
+        total(present).backward(retain_graph=True)
         push(shared, combined_P - grad_KP.sum(0))
         return {"conflicts": conflicts}
 
-    def advance(self, levels: Mapping[str, float]) -> bool:
-        return False
 
-    def state(self) -> State:
-        return State(values={"seed": self.seed, "num_steps": self.num_steps})
+def per_task(losses: Sequence[Tensor], shared: Sequence[Tensor]) -> Tensor:
+    """[K, P]: each loss's gradient on the shared tensors, laid out one after the other; 0 where a loss does not reach."""
+    rows = []
+    for loss in losses:
+        grads = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
+        flat = [(torch.zeros_like(x) if g is None else g).reshape(-1) for x, g in zip(shared, grads, strict=True)]
+        rows.append(torch.cat(flat))
+    return torch.stack(rows)
 
-    def load(self, state: State) -> None:
-        self.seed, self.num_steps = int(state.values["seed"]), int(state.values["num_steps"])
+
+def push(shared: Sequence[Tensor], grad_P: Tensor) -> None:
+    """Send a gradient into the shared tensors and whatever they were computed from (rows of a table, say)."""
+    parts = grad_P.split([x.numel() for x in shared])
+    torch.autograd.backward(list(shared), [g.view_as(x) for x, g in zip(shared, parts, strict=True)])
 
 
 def surgery(grad_KP: Tensor, random: np.random.Generator) -> tuple[Tensor, float]:

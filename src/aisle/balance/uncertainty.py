@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from aisle.balance._gradients import known
-from aisle.core.balance import MeanOverWorkers, alone
+from aisle.balance._step import Figures, Steps, means
+from aisle.core.balance import MeanOverWorkers
 from aisle.core.env import Env
 from aisle.core.errors import SettingError
-from aisle.core.method import Part, State
+from aisle.core.method import Part
 
 
 class Uncertainty(Part):
@@ -29,51 +29,30 @@ class Uncertainty(Part):
         return UncertaintyBalancer(self.tasks, self.rate)
 
 
-class UncertaintyBalancer:
+class UncertaintyBalancer(Steps):
     """L = sum_k exp(-s_k) L_k + s_k / 2, minimised over the model and over s_k, the logarithm of task k's variance.
 
     For fixed losses s_k settles at log(2 L_k): the weight of a task is one over twice its loss.
     """
 
-    wants_reference = False
+    kept = ("log_variance",)
 
     def __init__(self, tasks: Sequence[str], rate: float) -> None:
+        self.tasks = tuple(tasks)
         self.log_variance = dict.fromkeys(tasks, 0.0)
         self.rate = rate
 
     @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(self.log_variance)
+    def weights(self) -> dict[str, float]:
+        return {task: exp(-s) for task, s in self.log_variance.items()}
 
-    @property
-    def active(self) -> tuple[str, ...]:
-        return self.tasks
-
-    def step(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Sequence[Tensor],
-        reference: Mapping[str, float] | None = None,
-        mean: MeanOverWorkers = alone,
-    ) -> Mapping[str, float]:
-        here = known(losses, self.tasks)
-        weights = {task: exp(-self.log_variance[task]) for task in self.tasks}
-        parts = [weights[task] * losses[task] for task in here]
-        if parts:
-            sum(parts[1:], parts[0]).backward()
-        level = mean({task: float(losses[task].detach()) for task in here})
-        for task in here:
-            self.log_variance[task] -= self.rate * (0.5 - weights[task] * level[task])
-        return {f"weight/{task}": weight for task, weight in weights.items()}
-
-    def advance(self, levels: Mapping[str, float]) -> bool:
-        return False
-
-    def state(self) -> State:
-        return State(values={"log_variance": self.log_variance})
-
-    def load(self, state: State) -> None:
-        self.log_variance = {str(task): float(s) for task, s in state.values["log_variance"].items()}
+    def _learn(
+        self, losses: Mapping[str, Tensor], reference: Mapping[str, float] | None, mean: MeanOverWorkers
+    ) -> Figures:
+        weights = self.weights
+        for task, level in means(losses, mean).items():
+            self.log_variance[task] -= self.rate * (0.5 - weights[task] * level)
+        return {}
 
 
 METHOD = Uncertainty

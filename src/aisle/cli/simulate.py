@@ -45,6 +45,12 @@ def simulate(
     ] = None,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries with graded products.")] = 300,
     budget: Annotated[int, typer.Option(min=1, help="Pairs that the annotator grades in all.")] = 20_000,
+    texts: Annotated[
+        bool,
+        typer.Option(
+            "--texts", help="Also write reviews.parquet and external.parquet: what others say about the products."
+        ),
+    ] = False,
     worlds: Annotated[
         bool, typer.Option("--worlds", callback=_list_worlds, is_eager=True, help="List the premises and stop.")
     ] = False,
@@ -60,7 +66,16 @@ def simulate(
     knobs = _knobs(settings or ())
     with progress(quiet=as_json) as report:
         written = fill(
-            into, items, days, seed, world=world, num_queries=queries, budget=budget, progress=report, **knobs
+            into,
+            items,
+            days,
+            seed,
+            world=world,
+            num_queries=queries,
+            budget=budget,
+            texts=texts,
+            progress=report,
+            **knobs,
         )
     if as_json:
         typer.echo(json.dumps(written))

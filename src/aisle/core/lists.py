@@ -95,9 +95,20 @@ class ItemLists:
                 f"splits {self.splits[:1]}..{self.splits[-1:]} do not cover {len(self.item)} rows; "
                 "they start at 0 and end at the number of rows"
             )
-        for name, column in self.columns.items():
+        self._check(self.columns)
+
+    def _check(self, columns: Mapping[str, Array]) -> None:
+        for name, column in columns.items():
             if len(column) != len(self.item):
                 raise ContractError(f"column {name!r} has {len(column)} rows, the lists have {len(self.item)}")
+
+    @classmethod
+    def _of(cls, item: Array, splits: Array, columns: Mapping[str, Array], generation: int | None) -> ItemLists:
+        """Made of parts that are known to fit: a page makes some twenty of these."""
+        made = object.__new__(cls)
+        for name, value in (("item", item), ("splits", splits), ("columns", columns), ("generation", generation)):
+            object.__setattr__(made, name, value)
+        return made
 
     def __len__(self) -> int:
         """Number of lists, Q."""
@@ -151,11 +162,12 @@ class ItemLists:
         return self.columns[name]
 
     def with_columns(self, **columns: Array) -> ItemLists:
-        return ItemLists(self.item, self.splits, {**self.columns, **columns}, self.generation)
+        self._check(columns)
+        return ItemLists._of(self.item, self.splits, {**self.columns, **columns}, self.generation)
 
     def only(self, *names: str) -> ItemLists:
         """The same rows with just these columns."""
-        return ItemLists(self.item, self.splits, {n: self[n] for n in names}, self.generation)
+        return ItemLists._of(self.item, self.splits, {n: self[n] for n in names}, self.generation)
 
     def take(self, rows: Array) -> ItemLists:
         """The given rows (int or bool), which must already be grouped by list, in that order."""
@@ -163,9 +175,9 @@ class ItemLists:
             rows = np.flatnonzero(rows)
         columns = {n: c[rows] for n, c in self.columns.items()}
         if len(self) == 1:
-            return ItemLists(self.item[rows], np.array([0, len(rows)]), columns, self.generation)
+            return ItemLists._of(self.item[rows], np.array([0, len(rows)]), columns, self.generation)
         counts = np.bincount(self.owner[rows], minlength=len(self))
-        return ItemLists(self.item[rows], splits_of(counts), columns, self.generation)
+        return ItemLists._of(self.item[rows], splits_of(counts), columns, self.generation)
 
     def top(self, k: int, by: str) -> ItemLists:
         """The k best rows of each list, best first; NaN last, ties go to the lower catalogue row."""
@@ -203,7 +215,7 @@ class ItemLists:
             return self
         stop = int(self.splits[q])
         columns = {n: c[:stop] for n, c in self.columns.items()}
-        return ItemLists(self.item[:stop], self.splits[: q + 1], columns, self.generation)
+        return ItemLists._of(self.item[:stop], self.splits[: q + 1], columns, self.generation)
 
     @staticmethod
     def union(parts: Sequence[ItemLists]) -> ItemLists:

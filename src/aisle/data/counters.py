@@ -5,6 +5,8 @@ Legend: E events of the counted kind, N questions (key, time), U users.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from aisle.core.errors import ContractError, SettingError, UnknownName, nearest
@@ -26,6 +28,7 @@ class TimeIndex:
         self.order = np.lexsort((time_s, key))
         self.time_s = time_s[self.order]
         self._keys = np.unique(key)
+        self._keys_and_end = np.append(self._keys, 0)
         self._times = np.unique(time_s)
         self._place = self._joined(np.searchsorted(self._keys, key), np.searchsorted(self._times, time_s))[self.order]
 
@@ -41,8 +44,8 @@ class TimeIndex:
     def before(self, key: Array, time_s: Array) -> Array:
         """int64[N]: place just after the last event of each key strictly before its time."""
         rank = np.searchsorted(self._keys, key)
-        known = np.append(self._keys, 0)[rank] == key
-        time_rank = np.where(known & (rank < len(self._keys)), np.searchsorted(self._times, time_s, side="left"), 0)
+        known = (self._keys_and_end[rank] == key) & (rank < len(self._keys))
+        time_rank = np.where(known, np.searchsorted(self._times, time_s, side="left"), 0)
         return np.searchsorted(self._place, self._joined(rank, time_rank))
 
 
@@ -135,15 +138,21 @@ def _decayed_sums(item: Array, time_s: Array, half_life_s: float) -> Array:
     return out
 
 
+def remembered(events: Events) -> Array:
+    """bool[E]: what counts as something a user did: all actions of known users but impressions."""
+    did: Array = (events["user"] >= 0) & (events["action"] != Action.IMPRESSION)
+    return did
+
+
 class UserHistories:
     """What each user did with known items: all actions but impressions."""
 
     def __init__(self, events: Events) -> None:
-        rows = np.flatnonzero((events["user"] >= 0) & (events["item"] >= 0) & (events["action"] != Action.IMPRESSION))
+        rows = np.flatnonzero(remembered(events) & (events["item"] >= 0))
         self._index = TimeIndex(events["user"][rows], events["time_s"][rows])
         kept = rows[self._index.order]
         self._item = events["item"][kept]
-        self._columns = {"action": events["action"][kept], "time_s": events["time_s"][kept]}
+        self._columns = {"action": events["action"][kept], "time_s": self._index.time_s}
 
     def at(self, users: Array, time_s: Array, limit: int, generation: int | None = None) -> ItemLists:
         """U lists, oldest first: the last ``limit`` actions strictly before each time."""
@@ -153,3 +162,22 @@ class UserHistories:
         take = np.arange(splits[-1]) + np.repeat(begin - splits[:-1], np.diff(splits))
         columns = {n: c[take] for n, c in self._columns.items()}
         return ItemLists(self._item[take], splits, columns, generation)
+
+
+def latest(parts: Sequence[ItemLists], num_users: int, limit: int, generation: int | None = None) -> ItemLists:
+    """U lists, oldest first: the last ``limit`` of several parts' histories of the same users.
+
+    At one moment an earlier part's actions come first.  Any partition of the events gives what ``UserHistories`` gives over all.
+    """
+    if not parts:
+        none: dict[str, Array] = {"action": np.zeros(0, np.int8), "time_s": np.zeros(0)}
+        return ItemLists.empty(num_users, none, generation)
+    owner = np.concatenate([part.owner for part in parts])
+    time_s = np.concatenate([part["time_s"] for part in parts])
+    order = np.lexsort((time_s, owner))
+    count_U = np.bincount(owner, minlength=num_users)
+    from_end = np.repeat(np.cumsum(count_U), count_U) - np.arange(len(order))
+    take = order[from_end <= limit]
+    columns = {"action": np.concatenate([part["action"] for part in parts])[take], "time_s": time_s[take]}
+    item = np.concatenate([part.item for part in parts])[take]
+    return ItemLists(item, splits_of(np.minimum(count_U, limit)), columns, generation)

@@ -14,6 +14,9 @@ import numpy as np
 from aisle.core.errors import DataError
 from aisle.core.lists import Array, ItemLists
 
+END = b"\n"
+"""Of what a cursor says before its rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageTrace:
@@ -57,8 +60,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cursor:
-    """Where a list goes on: the funnel and log sequence it was made with, its seed, the next offset, its ranked prefix, and
-    the other rows that it lists beside those that the words match."""
+    """Where a list goes on: the funnel and log sequence it was made with, its seed, the next offset, its ranked prefix
+    (int32), and the other rows that it lists beside those that the words match (int32, ascending)."""
 
     funnel: str
     generation: int
@@ -70,37 +73,41 @@ class Cursor:
 
     def encode(self) -> str:
         """Text that is safe in an address."""
-        fields = [
-            self.funnel,
-            self.generation,
-            self.sequence,
-            self.seed,
-            self.offset,
-            _packed(self.prefix),
-            _packed(self.near),
-        ]
-        return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+        steps = np.diff(self.near, prepend=0)
+        width = _bytes_of(max(self.prefix.max(initial=0), steps.max(initial=0)))
+        fields = [self.funnel, self.generation, self.sequence, self.seed, self.offset, len(self.prefix), width]
+        body = json.dumps(fields).encode() + END + _packed(self.prefix, width) + _packed(steps, width)
+        return base64.urlsafe_b64encode(zlib.crc32(body).to_bytes(4, "little") + body).decode().rstrip("=")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
         """Raises DataError for anything that ``encode`` did not write."""
         try:
-            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            funnel, generation, sequence, seed, offset, prefix, near = json.loads(raw)
-            numbers = int(generation), int(sequence), int(seed), int(offset)
-            return cls(str(funnel), *numbers, _unpacked(prefix), _unpacked(near))
-        except (ValueError, TypeError, zlib.error) as error:
+            packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            if zlib.crc32(packed[4:]) != int.from_bytes(packed[:4], "little"):
+                raise ValueError("a part of it is missing or different")
+            head, _, body = packed[4:].partition(END)
+            funnel, generation, sequence, seed, offset, size, width = json.loads(head)
+            rows, numbers = _unpacked(body, int(width)), (int(generation), int(sequence), int(seed), int(offset))
+            return cls(str(funnel), *numbers, rows[: int(size)], np.cumsum(rows[int(size) :], dtype=np.int32))
+        except (ValueError, TypeError, ArithmeticError) as error:
             raise DataError(
                 f"the cursor {text[:20]!r}... is not one of ours ({error}); ask for the first page again"
             ) from None
 
 
-def _packed(rows: Array) -> str:
-    # A small window: the usual one takes longer to set up than a hundred rows to pack.
-    packer = zlib.compressobj(level=1, wbits=9, memLevel=1)
-    return base64.b64encode(packer.compress(rows.astype("<i4").tobytes()) + packer.flush()).decode()
+def _bytes_of(largest: int) -> int:
+    """How many bytes the numbers up to this one take."""
+    return max(1, (int(largest).bit_length() + 7) // 8)
 
 
-def _unpacked(text: str) -> Array:
-    unpacked = zlib.decompressobj().decompress(base64.b64decode(text), 4 * 100_000)
-    return np.frombuffer(unpacked, "<i4").astype(np.int32)
+def _packed(numbers: Array, width: int) -> bytes:
+    """The lowest ``width`` bytes of each, none of which is negative."""
+    return numbers.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+
+
+def _unpacked(body: bytes, width: int) -> Array:
+    """int32: the inverse of ``_packed``."""
+    whole = np.zeros((len(body) // width, 4), np.uint8)
+    whole[:, :width] = np.frombuffer(body, np.uint8).reshape(-1, width)
+    return whole.view("<u4").astype(np.int32).ravel()

@@ -194,5 +194,16 @@ def _suggestion(engine: Engine, requests: Requests, q: int) -> str | None:
 
 def _cursor(funnel: Funnel, requests: Requests, q: int, ranked: Array, near: Array, offset: int) -> str:
     engine, seed = funnel.env.engine, int(requests.seed[q])
-    near = np.setdiff1d(near, ranked, assume_unique=True).astype(np.int32)
-    return Cursor(funnel.version, engine.generation, engine.sequence, seed, offset, ranked, near).encode()
+    return Cursor(
+        funnel.version, engine.generation, engine.sequence, seed, offset, ranked, _others(near, ranked)
+    ).encode()
+
+
+def _others(rows: Array, taken: Array) -> Array:
+    """``rows``, which ascend, without those that are taken."""
+    if not len(rows):
+        return rows
+    place = np.minimum(np.searchsorted(rows, taken), len(rows) - 1)
+    left = np.ones(len(rows), bool)
+    left[place[rows[place] == taken]] = False
+    return rows[left]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,13 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests, RowMasks, Scene
 from aisle.core.roles import Reason
 from aisle.funnel import paging
+from aisle.funnel.beside import HELPER, Errand
 from aisle.funnel.guard import Guard
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Plan
+
+MANY_ROWS = 20_000
+"""In a smaller catalogue everything is found sooner than handing it to another thread would take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,18 +72,17 @@ class Funnel:
         trace: list[StageTrace] = []
         requests = self.env.engine.compile(requests)
         before = paging.resumed(self, requests, cursors)
-        listing = paging.Listing.of_words(self.env.engine, requests)
         if before is None:
             understood = self._understood(requests, trace, strict)
             asked = self._with_free_ones(understood)
-            found = self._found(asked, trace, strict)
+            listing, found = self._listed_and_found(requests, asked, trace, strict)
             listing = listing.plus(self._near(understood, asked, found))
             mine = {name: lists.first(len(requests)) for name, lists in found.items()}
             candidates = self._candidates(understood, mine, trace, strict)
             prefix = self._ordered(understood, candidates, trace, strict, listing)
         else:
             prefix, near = before
-            listing = listing.plus(near)
+            listing = paging.Listing.of_words(self.env.engine, requests).plus(near)
         return paging.assemble(self, requests, prefix, listing, facets, trace)
 
     def ranked(self, requests: Requests, k: int | None = None) -> ItemLists:
@@ -89,7 +93,7 @@ class Funnel:
         """Compiled and understood requests, and every candidate of every retriever: the prefix that plans can share."""
         trace: list[StageTrace] = []
         requests = self._understood(self.env.engine.compile(requests), trace, strict=True)
-        found = self._found(requests, trace, strict=True)
+        found = self._found(requests, trace, True, list(self.plan.retrieval))
         return requests, self._candidates(requests, found, trace, strict=True)
 
     def finish(self, requests: Requests, candidates: ItemLists, k: int | None = None) -> ItemLists:
@@ -141,7 +145,7 @@ class Funnel:
             columns = self._run(slot, requests, lambda s=stage, r=requests: s.enrich_requests(r), trace, strict, len)  # type: ignore[misc]
             if columns is not None:
                 requests = requests.with_columns(**columns)
-        for encoder in sorted(self.plan.encoders()):
+        for encoder in self._encoders:
             if f"emb_{encoder}" not in requests.columns:
                 work = lambda e=encoder, r=requests: embed(r, e, self.env)  # noqa: E731
                 emb_QD = self._run(f"encoder.{encoder}", requests, work, trace, strict, len)
@@ -178,9 +182,26 @@ class Funnel:
             out.append(rows[rows != anchor])
         return out
 
-    def _found(self, requests: Requests, trace: list[StageTrace], strict: bool) -> dict[str, ItemLists]:
+    def _listed_and_found(
+        self, requests: Requests, asked: Requests, trace: list[StageTrace], strict: bool
+    ) -> tuple[paging.Listing, dict[str, ItemLists]]:
+        """What the words of the requests match, and ``_found``: the first retriever here, the others beside."""
+        first, *others = self.plan.retrieval
+        later: list[StageTrace] = []
+        work = lambda: self._found(asked, later, strict, others)  # noqa: E731
+        is_much = bool(others) and self.env.engine.items.num_rows >= MANY_ROWS
+        errand = HELPER.send(work) if is_much else Errand(work)
+        listing = paging.Listing.of_words(self.env.engine, requests)
+        found = self._found(asked, trace, strict, [first])
+        found |= errand.result()
+        trace += later
+        return listing, found
+
+    def _found(
+        self, requests: Requests, trace: list[StageTrace], strict: bool, retrievers: Sequence[str]
+    ) -> dict[str, ItemLists]:
         """Retriever -> what it finds."""
-        return {name: self._found_by(name, requests, trace, strict) for name in self.plan.retrieval}
+        return {name: self._found_by(name, requests, trace, strict) for name in retrievers}
 
     def _candidates(
         self, requests: Requests, found: Mapping[str, ItemLists], trace: list[StageTrace], strict: bool
@@ -217,7 +238,9 @@ class Funnel:
 
     def _answered_by(self, retriever: str, requests: Requests) -> Array:
         """int64[Qa]: the requests whose scene this retriever answers in."""
-        scenes = self.plan.answers_in(retriever)
+        scenes = self._scenes[retriever]
+        if len(scenes) == len(Scene):
+            return np.arange(len(requests))
         return np.array([q for q, scene in enumerate(requests.scene.tolist()) if scene in scenes], np.int64)
 
     def _checked_retrieval(self, slot: str, requests: Requests) -> ItemLists:
@@ -343,7 +366,21 @@ class Funnel:
     def _readable(self, slot: str, requests: Requests, lists: ItemLists | None = None) -> bool:
         """Whether every column that the slot reads is there (a skipped stage leaves some out)."""
         there = requests.columns.keys() | (lists.columns.keys() if lists is not None else set())
-        return self.fitted[slot].method.reads <= there
+        return self._reads[slot] <= there
+
+    # -- what the plan says, looked up once -----------------------------------------------------------------------------
+
+    @cached_property
+    def _encoders(self) -> list[str]:
+        return sorted(self.plan.encoders())
+
+    @cached_property
+    def _scenes(self) -> dict[str, tuple[int, ...]]:
+        return {name: self.plan.answers_in(name) for name in self.plan.retrieval}
+
+    @cached_property
+    def _reads(self) -> dict[str, frozenset[str]]:
+        return {slot: fitted.method.reads for slot, fitted in self.fitted.items()}
 
     def _run(
         self,

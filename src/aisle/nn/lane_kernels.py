@@ -1,304 +1,241 @@
-"""Heterogeneous layers and a composite one over candidates side by side: the compiled loops of ``lane_encoder``.
+"""A ranking Transformer over candidates side by side: the compiled loops of ``lane_network``.
 
-LANES candidates at a time go through the whole network, so that everything between two products stays in the processor's cache.
+LANES candidates at a time go through the whole network, from features to logits, so that everything between two products stays in
+the processor's cache.  What the arguments hold is told in ``lane_parts``; ``layer`` and ``own`` are records of a layer.
 
-Legend: Q requests, N candidates, S request tokens, I candidate tokens (the last A of them ask in the composite layer), T = S + I,
-d width, f hidden width, r rank, L layers; a line is LANES float32, a pair line LANES pairs of bf16; places of
-lines count lines, places of matrices pairs.
+Legend: Q requests, N candidates, S request tokens, I candidate tokens, A task tokens (the last ones, which ask in the composite
+layer), T = S + I + A, d width, f hidden width, r rank, L layers.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.nn.lanes import LANES, TILE, compiled, exponential, gelu, normed, pair, product, summed
-
-
-class Sizes(NamedTuple):
-    """tokens T, of_request S, asking A; first: the first token whose lanes change, S where request tokens are masked, else 0."""
-
-    tokens: int
-    of_request: int
-    asking: int
-    first: int
-    width: int
-    hidden: int
-    heads: int
-    rank: int
-
-
-class Layer(NamedTuple):
-    """Matrices as pairs, flat, by token: [T, 3 d, d], [T, d, d], [T, f, d], [T, d, f]; biases float32."""
-
-    qkv: Array
-    qkv_bias: Array
-    out: Array
-    out_bias: Array
-    up: Array
-    up_bias: Array
-    down: Array
-    down_bias: Array
-
-
-class Composite(NamedTuple):
-    """left [3 r, T d] of queries, keys and values; query [A d, r], key and value [T d, r]; the rest as in ``Layer``, for
-    asking tokens."""
-
-    left: Array
-    left_bias: Array
-    query: Array
-    key: Array
-    value: Array
-    out: Array
-    out_bias: Array
-    up: Array
-    up_bias: Array
-    down: Array
-    down_bias: Array
-
-
-class Room(NamedTuple):
-    """Where a thread works: lines of tokens x [T, d], their pairs p, projections of a head qkv [T, 3, d_k], what was seen, ..."""
-
-    x: Array
-    p: Array
-    qkv: Array
-    seen: Array
-    score: Array
-    sums: Array
-    hidden: Array
-    tile: Array
-    line: Array
-    z: Array
-    z_pairs: Array
-    query: Array
-    key: Array
-    value: Array
-    no_bias: Array
-
-    @classmethod
-    def of(cls, s: Sizes) -> Room:
-        def lines(count: int) -> Array:
-            return np.zeros((max(count, 1), LANES), np.float32)
-
-        def pairs(count: int) -> Array:
-            return np.zeros((max(count, 1), LANES), np.uint32)
-
-        whole, size = s.tokens * s.width, s.width // s.heads
-        composite = (s.rank > 0) * whole
-        return cls(
-            x=lines(whole),
-            p=pairs(whole // 2),
-            qkv=lines(3 * s.tokens * size),
-            seen=pairs(whole // 2),
-            score=lines(s.tokens + 1),
-            sums=lines(size),
-            hidden=pairs(s.hidden // 2),
-            tile=lines(TILE),
-            line=lines(2),
-            z=lines(3 * s.rank),
-            z_pairs=pairs(3 * s.rank // 2),
-            query=lines((s.rank > 0) * s.asking * s.width),
-            key=lines(composite),
-            value=lines(composite),
-            no_bias=np.zeros(TILE, np.float32),
-        )
+from aisle.nn.lane_ends import headed, made
+from aisle.nn.lane_machine import LANES, TILE, claimed, product, product_more, summed, summed_tile
+from aisle.nn.lane_parts import Known, Memory, Network, Places, Sizes
+from aisle.nn.lanes import compiled, exponential, filled, gelu, normed, packed, pair, spread, taken
 
 
 @compiled
-def encode(
-    s: Sizes, layers: tuple[Layer, ...], composite: Composite, known_LSQe: Array, known_L: Array, request_SQd: Array,
-    item_INd: Array, owner_N: Array, begin: int, end: int, room: Room, task_ANd: Array, mean_Nd: Array,
-) -> None:  # fmt: skip
-    """Candidates ``begin`` to ``end`` through all layers.
-
-    known_LSQe   float32[L, S, Q, 3 d]: projections of request tokens, of which the first ``known_L`` count in each layer
-    request_SQd  request tokens as they enter, or, masked, as they leave the last heterogeneous layer
-    task_ANd, mean_Nd  take the asking tokens at the end, and the mean of the others as they enter the composite layer
-    """
-    row = np.empty(LANES, np.int64)
-    owner = np.empty(LANES, np.int64)
-    for start in range(begin, end, LANES):
-        for lane in range(LANES):
-            row[lane] = min(start + lane, end - 1)
-            owner[lane] = owner_N[row[lane]]
+def begun(s: Sizes, at: Places, m: Memory, net: Network, columns_QD: Array, row: Array, known: Known) -> None:
+    """Fills ``known``: request tokens as they enter, and their projections in the first layer."""
+    for start in range(0, len(columns_QD), LANES):
+        lanes = begun_lanes(at, m, net, columns_QD, start, row)
+        projected(s, at, m, net.layers[0], known.qkv[0], lanes, start)
         for t in range(s.of_request):
-            spread(request_SQd[t], owner, s.width, room.x, t * s.width)
-        for t in range(s.of_request, s.tokens):
-            spread(item_INd[t - s.of_request], row, s.width, room.x, t * s.width)
-        for n in range(len(layers)):
-            attended(s, layers[n], known_LSQe[n], known_L[n], owner, room)
-            for t in range(s.first, s.tokens):
-                fed(s, t, t, layers[n].up, layers[n].up_bias, layers[n].down, layers[n].down_bias, room)
-        averaged(s, room.x, room.sums, row, start, end, mean_Nd)
-        if s.rank > 0:
-            composed(s, composite, room)
-        for a in range(s.asking):
-            at = (s.tokens - s.asking + a) * s.width
-            for d in range(s.width):
-                for lane in range(min(LANES, end - start)):
-                    task_ANd[a, start + lane, d] = room.x[at + d, lane]
+            taken(m.f, at.x + t * s.width, s.width, lanes, known.tokens[t], start, 0)
 
 
 @compiled
-def spread(rows_Rd: Array, row: Array, numbers: int, x: Array, at: int) -> None:
-    """Lines of these rows, a lane each."""
+def begun_masked(
+    s: Sizes, alone: Sizes, at: Places, m: Memory, net: Network, columns_QD: Array, row: Array, known: Known
+) -> None:
+    """Fills ``known`` where request tokens do not look at candidates: they go through all heterogeneous layers by themselves.
+    alone: sizes of the request tokens.  By itself, so that it is compiled only where there is a mask."""
+    d, half = s.width, s.width // 2
+    for start in range(0, len(columns_QD), LANES):
+        lanes = begun_lanes(at, m, net, columns_QD, start, row)
+        for n in range(len(known.qkv)):
+            projected(s, at, m, net.layers[n], known.qkv[n], lanes, start)
+            advanced(alone, at, m, net.layers[n], known.qkv[n], 0, row, False)
+        for t in range(s.of_request):
+            taken(m.f, at.x + t * d, d, lanes, known.tokens[t], start, 0)
+            normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
+        for e in range(0, 3 * s.rank, TILE):
+            left, bias = net.composite[0].left + e * s.tokens * half, net.composite[0].left_bias + e
+            product(m.w, left, m.c, bias, m.p, at.x2, s.of_request * half, m.f, at.tile)
+            taken(m.f, at.tile, TILE, lanes, known.z, start, e)
+
+
+@compiled
+def begun_lanes(at: Places, m: Memory, net: Network, columns_QD: Array, start: int, row: Array) -> int:
+    """The tokens of the requests from ``start`` on, a lane each; how many of the lanes are requests of their own."""
+    lanes = min(LANES, len(columns_QD) - start)
     for lane in range(LANES):
-        for d in range(numbers):
-            x[at + d, lane] = rows_Rd[row[lane], d]
+        row[lane] = start + min(lane, lanes - 1)
+    made(net.request, net.soft, columns_QD, row, at, m)
+    return lanes
 
 
 @compiled
-def packed(x: Array, at: int, pairs: int, out: Array, out_at: int) -> None:
-    """Pair lines of lines."""
-    for d in range(pairs):
+def projected(s: Sizes, at: Places, m: Memory, layer: Any, known_SQe: Array, lanes: int, start: int) -> None:
+    """known[:, start:start+lanes]: what a layer's request tokens ask, offer and hold."""
+    d, half = s.width, s.width // 2
+    for t in range(s.of_request):
+        normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
+        for e in range(0, 3 * d, TILE):
+            place = t * 3 * d + e
+            weight, bias = layer.qkv + place * half, layer.qkv_bias + place
+            product(m.w, weight, m.c, bias, m.p, at.x2 + t * half, half, m.f, at.tile)
+            taken(m.f, at.tile, TILE, lanes, known_SQe[t], start, e)
+
+
+@compiled
+def scored(
+    s: Sizes, at: Places, m: Memory, net: Network, known: Known, columns_ND: Array, owner_N: Array, taken_1: Array,
+    row: Array, owner: Array, logit_NK: Array,
+) -> None:  # fmt: skip
+    """logit_NK, LANES candidates at a time, as long as ``taken_1[0]``, the first that no thread has taken, is below N."""
+    num, d, task = len(owner_N), s.width, at.x + (s.tokens - s.asking) * s.width
+    while True:
+        start = claimed(taken_1, LANES)
+        if start >= num:
+            return
+        lanes = min(LANES, num - start)
+        same = True
         for lane in range(LANES):
-            out[out_at + d, lane] = pair(x[at + 2 * d, lane], x[at + 2 * d + 1, lane])
+            row[lane] = start + min(lane, lanes - 1)
+            owner[lane] = owner_N[row[lane]]
+            same = same and owner[lane] == owner[0]
+        for t in range(s.of_request):
+            spread(known.tokens[t], owner, same, d, m.f, at.x + t * d)
+        made(net.item, net.soft, columns_ND, row, at, m)
+        filled(m.c[net.task : net.task + s.asking * d], m.f, task)
+        for n in range(len(net.layers) - len(net.composite)):
+            given = s.of_request if n == 0 or s.first else 0
+            advanced(s, at, m, net.layers[n], known.qkv[n if s.first else 0], given, owner, same)
+        averaged(s, at, m.f)
+        if s.rank:
+            composed(s, at, m, net.composite[0], net.layers[-1], known.z, owner, same)
+        headed(net.heads, s, at, m, task, lanes, start, logit_NK)
 
 
 @compiled
-def averaged(s: Sizes, x: Array, sums: Array, row: Array, start: int, end: int, mean_Nd: Array) -> None:
+def advanced(
+    s: Sizes, at: Places, m: Memory, layer: Any, known_SQe: Array, given: int, owner: Array, same: bool
+) -> None:
+    """The tokens one heterogeneous layer on; the projections of the first ``given`` are known."""
+    attended(s, at, m, layer, known_SQe, given, owner, same)
+    for t in range(s.first, s.tokens):
+        fed(s, at, m, layer, t, t)
+
+
+@compiled
+def averaged(s: Sizes, at: Places, f: Array) -> None:
     """The mean of the tokens that do not ask."""
     num = s.tokens - s.asking
     share = np.float32(1.0 / num)
     for d in range(s.width):
         for lane in range(LANES):
-            sums[0, lane] = np.float32(0)
+            f[at.mean + d, lane] = np.float32(0)
         for t in range(num):
             for lane in range(LANES):
-                sums[0, lane] += x[t * s.width + d, lane]
-        for lane in range(min(LANES, end - start)):
-            mean_Nd[start + lane, d] = sums[0, lane] * share
+                f[at.mean + d, lane] += f[at.x + t * s.width + d, lane]
+        for lane in range(LANES):
+            f[at.mean + d, lane] *= share
 
 
 @compiled
-def added(
-    w: Array,
-    w_at: int,
-    bias: Array,
-    bias_at: int,
-    width: int,
-    pairs: int,
-    p: Array,
-    p_at: int,
-    tile: Array,
-    x: Array,
-    x_at: int,
+def attended(
+    s: Sizes, at: Places, m: Memory, layer: Any, known_SQe: Array, given: int, owner: Array, same: bool
 ) -> None:
-    """x += W p + b."""
-    for m in range(0, width, TILE):
-        product(w, w_at + m * pairs, bias, bias_at + m, p, p_at, pairs, tile, 0)
-        for n in range(TILE):
-            for lane in range(LANES):
-                x[x_at + m + n, lane] += tile[n, lane]
-
-
-@compiled
-def fed(s: Sizes, t: int, n: int, up: Array, up_bias: Array, down: Array, down_bias: Array, room: Room) -> None:
-    """x += W2 GELU(W1 LN(x)) of token t by the n-th matrices."""
-    half, pairs, at = s.width // 2, s.hidden // 2, t * s.width
-    normed(room.x, at, s.width, room.line, room.p, 0)
-    tile, hidden = room.tile, room.hidden
-    for m in range(0, s.hidden, TILE):
-        place = n * s.hidden + m
-        product(up, place * half, up_bias, place, room.p, 0, half, tile, 0)
-        for k in range(TILE // 2):
-            for lane in range(LANES):
-                hidden[m // 2 + k, lane] = pair(gelu(tile[2 * k, lane]), gelu(tile[2 * k + 1, lane]))
-    added(down, n * s.width * pairs, down_bias, n * s.width, s.width, pairs, hidden, 0, tile, room.x, at)
-
-
-@compiled
-def attended(s: Sizes, w: Layer, known_SQe: Array, given: int, owner: Array, room: Room) -> None:
-    """x += attention, a head at a time, for the tokens from ``first`` on; the projections of the first ``given`` are known."""
-    half, size = s.width // 2, s.width // s.heads
-    step, d = 3 * size, s.width
+    """x += attention, a head at a time, for the tokens from ``first`` on."""
+    half, size, d = s.width // 2, s.width // s.heads, s.width
+    step = 3 * size
     for t in range(given, s.tokens):
-        normed(room.x, t * d, d, room.line, room.p, t * half)
+        normed(m.f, at.x + t * d, d, at.line, m.p, at.x2 + t * half)
     for h in range(s.heads):
         for t in range(s.tokens):
             for part in range(3):
-                at, row = t * step + part * size, part * d + h * size
+                line, row = at.qkv + t * step + part * size, part * d + h * size
                 if t < given:
-                    spread(known_SQe[t, :, row:], owner, size, room.qkv, at)
+                    spread(known_SQe[t, :, row:], owner, same, size, m.f, line)
                     continue
-                for m in range(0, size, TILE):
-                    n = t * 3 * d + row + m
-                    product(w.qkv, n * half, w.qkv_bias, n, room.p, t * half, half, room.qkv, at + m)
+                for e in range(0, size, TILE):
+                    n = t * 3 * d + row + e
+                    weight, bias = layer.qkv + n * half, layer.qkv_bias + n
+                    product(m.w, weight, m.c, bias, m.p, at.x2 + t * half, half, m.f, line + e)
         for t in range(s.first, s.tokens):
-            looked(room.qkv, t * step, room.qkv, size, room.qkv, 2 * size, step, s.tokens, size, room.score, room.sums)
-            packed(room.sums, 0, size // 2, room.seen, t * half + h * size // 2)
+            looked(at, m.f, at.qkv + t * step, at.qkv + size, at.qkv + 2 * size, step, s.tokens, size)
+            packed(m.f, at.sums, size // 2, m.p, at.seen + t * half + h * size // 2)
     for t in range(s.first, s.tokens):
-        added(w.out, t * d * half, w.out_bias, t * d, d, half, room.seen, t * half, room.tile, room.x, t * d)
+        added(m, layer.out + t * d * half, layer.out_bias + t * d, d, half, at.seen + t * half, at.x + t * d)
 
 
 @compiled
-def looked(
-    q: Array,
-    q_at: int,
-    k: Array,
-    k_at: int,
-    v: Array,
-    v_at: int,
-    step: int,
-    tokens: int,
-    size: int,
-    score: Array,
-    sums: Array,
-) -> None:
-    """What one query of ``size`` lines sees in ``tokens`` keys and values that stand ``step`` apart: lines ``sums``."""
-    scale = np.float32(1.0 / np.sqrt(size))
-    for j in range(tokens):
-        summed(q, q_at, 1, k, k_at + j * step, 1, size, score, j)
+def looked(at: Places, f: Array, query: int, key: int, value: int, step: int, tokens: int, size: int) -> None:
+    """f[sums:]: what one query of ``size`` lines sees in ``tokens`` keys and values that stand ``step`` apart."""
+    score, sums, whole, scale = at.score, at.sums, tokens - tokens % TILE, np.float32(1.0 / np.sqrt(size))
+    for j in range(0, whole, TILE):
+        summed_tile(f, query, 1, f, key + j * step, 1, step, size, f, score + j)
+    for j in range(whole, tokens):
+        summed(f, query, 1, f, key + j * step, 1, 0, size, f, score + j)
+    total = score + tokens
     for lane in range(LANES):
-        highest = score[0, lane]
-        for j in range(1, tokens):
-            highest = max(highest, score[j, lane])
-        sums[0, lane] = highest
-        score[tokens, lane] = np.float32(0)
+        f[sums, lane] = f[score, lane]
+        f[total, lane] = np.float32(0)
+    for j in range(1, tokens):
+        for lane in range(LANES):
+            f[sums, lane] = max(f[sums, lane], f[score + j, lane])
     for j in range(tokens):
         for lane in range(LANES):
-            weight = exponential(max((score[j, lane] - sums[0, lane]) * scale, np.float32(-80)))
-            score[j, lane] = weight
-            score[tokens, lane] += weight
+            weight = exponential(max((f[score + j, lane] - f[sums, lane]) * scale, np.float32(-80)))
+            f[score + j, lane] = weight
+            f[total, lane] += weight
     for lane in range(LANES):
-        score[tokens, lane] = np.float32(1) / score[tokens, lane]
-    for d in range(size):
-        summed(score, 0, 1, v, v_at + d, step, tokens, sums, d)
-        for lane in range(LANES):
-            sums[d, lane] *= score[tokens, lane]
+        f[total, lane] = np.float32(1) / f[total, lane]
+    for d in range(0, size, TILE):
+        summed_tile(f, score, 1, f, value + d, step, 1, tokens, f, sums + d)
+        for n in range(sums + d, sums + d + TILE):
+            for lane in range(LANES):
+                f[n, lane] *= f[total, lane]
 
 
 @compiled
-def composed(s: Sizes, w: Composite, room: Room) -> None:
+def fed(s: Sizes, at: Places, m: Memory, layer: Any, t: int, n: int) -> None:
+    """x += W2 GELU(W1 LN(x)) of token t by the n-th matrices."""
+    half, pairs, line = s.width // 2, s.hidden // 2, at.x + t * s.width
+    normed(m.f, line, s.width, at.line, m.p, at.x2)
+    for e in range(0, s.hidden, TILE):
+        place = n * s.hidden + e
+        product(m.w, layer.up + place * half, m.c, layer.up_bias + place, m.p, at.x2, half, m.f, at.tile)
+        for k in range(TILE // 2):
+            low, high = at.tile + 2 * k, at.tile + 2 * k + 1
+            for lane in range(LANES):
+                m.p[at.hidden + e // 2 + k, lane] = pair(gelu(m.f[low, lane]), gelu(m.f[high, lane]))
+    place = n * s.width
+    added(m, layer.down + place * pairs, layer.down_bias + place, s.width, pairs, at.hidden, line)
+
+
+@compiled
+def added(m: Memory, weight: int, bias: int, width: int, pairs: int, p_at: int, line: int) -> None:
+    """f[line:line+width] += W p + b of ``pairs`` pair lines."""
+    for e in range(0, width, TILE):
+        product_more(m.w, weight + e * pairs, m.c, bias + e, m.p, p_at, pairs, m.f, line + e)
+
+
+@compiled
+def composed(s: Sizes, at: Places, m: Memory, own: Any, layer: Any, z_Qr: Array, owner: Array, same: bool) -> None:
     """The asking tokens one composite layer on: queries, keys and values of all tokens, then the feed-forward network."""
-    whole, half, size, width = s.tokens * s.width, s.rank // 2, s.width // s.heads, s.width
-    for t in range(s.tokens):
-        normed(room.x, t * width, width, room.line, room.p, t * (width // 2))
-    for m in range(0, 3 * s.rank, TILE):
-        product(w.left, m * (whole // 2), w.left_bias, m, room.p, 0, whole // 2, room.z, m)
-    packed(room.z, 0, 3 * half, room.z_pairs, 0)
-    z, no_bias = room.z_pairs, room.no_bias
-    for m in range(0, s.asking * width, TILE):
-        product(w.query, m * half, no_bias, 0, z, 0, half, room.query, m)
-    for m in range(0, whole, TILE):
-        product(w.key, m * half, no_bias, 0, z, half, half, room.key, m)
-        product(w.value, m * half, no_bias, 0, z, 2 * half, half, room.value, m)
+    width, size, half = s.width, s.width // s.heads, s.rank // 2
+    whole, known = s.tokens * width, s.first * (width // 2)
+    for t in range(s.first, s.tokens):
+        normed(m.f, at.x + t * width, width, at.line, m.p, at.x2 + t * (width // 2))
+    if s.first:
+        # The share of request tokens is known.
+        spread(z_Qr, owner, same, 3 * s.rank, m.f, at.z)
+    for e in range(0, 3 * s.rank, TILE):
+        place, pairs = own.left + e * (whole // 2), whole // 2
+        if s.first:
+            rest = pairs - known
+            product_more(m.w, place + known * TILE, m.c, 0, m.p, at.x2 + known, rest, m.f, at.z + e)
+        else:
+            product(m.w, place, m.c, own.left_bias + e, m.p, at.x2, pairs, m.f, at.z + e)
+    packed(m.f, at.z, 3 * half, m.p, at.z2)
+    for e in range(0, s.asking * width, TILE):
+        product(m.w, own.query + e * half, m.c, 0, m.p, at.z2, half, m.f, at.query + e)
+    for e in range(0, whole, TILE):
+        product(m.w, own.key + e * half, m.c, 0, m.p, at.z2 + half, half, m.f, at.key + e)
+        product(m.w, own.value + e * half, m.c, 0, m.p, at.z2 + 2 * half, half, m.f, at.value + e)
     for a in range(s.asking):
-        for h in range(s.heads):
-            d, at = h * size, a * width + h * size
-            looked(room.query, at, room.key, d, room.value, d, width, s.tokens, size, room.score, room.sums)
-            packed(room.sums, 0, size // 2, room.seen, at // 2)
-        d, pairs, at = a * width, width // 2, (s.tokens - s.asking + a) * width
-        added(w.out, d * pairs, w.out_bias, d, width, pairs, room.seen, d // 2, room.tile, room.x, at)
-        fed(s, at // width, a, w.up, w.up_bias, w.down, w.down_bias, room)
-
-
-def no_composite() -> Composite:
-    """What stands for a composite layer where there is none (rank 0)."""
-    nothing: Any = (np.zeros(0, np.uint32), np.zeros(0, np.float32))
-    pairs, numbers = nothing
-    return Composite(pairs, numbers, pairs, pairs, pairs, pairs, numbers, pairs, numbers, pairs, numbers)
+        t, d, pairs = s.tokens - s.asking + a, a * width, width // 2
+        for h in range(0, width, size):
+            looked(at, m.f, at.query + d + h, at.key + h, at.value + h, width, s.tokens, size)
+            packed(m.f, at.sums, size // 2, m.p, at.seen + (d + h) // 2)
+        seen = at.seen + d // 2
+        added(m, layer.out + d * pairs, layer.out_bias + d, width, pairs, seen, at.x + t * width)
+        fed(s, at, m, layer, t, a)

@@ -1,6 +1,6 @@
 """Tokens of a ranking Transformer: those of the request once a request, those of the candidates once a candidate.
 
-Legend: Q requests, N candidates, S request tokens, I candidate tokens, T = S + I, d width.
+Legend: Q requests, N candidates, R rows of either, S request tokens, I candidate tokens, T = S + I, d width, D width of a block.
 """
 
 from __future__ import annotations
@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+SOFT = 1.0
+"""Added to the variance of a block's vectors, which begins at 1e-4: nearly no norm until vectors have grown.  With 1e-5 the noise
+of rare ids is as loud as what was learned of others, and the network over-fits within an epoch (docs/log.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +35,29 @@ class Tokens:
     def all(self) -> Tensor:
         """[T, N, d], request tokens first."""
         return torch.cat([self.spread().request, self.item])
+
+
+class TokenMaker(nn.Module):
+    """GELU(W [LN(vectors); numbers] + c).
+
+    The numbers are standardised already, and a norm over them would take away how large they are together.  The norm of
+    the vectors is a soft one: an id that was hardly met keeps a vector near 0, and is not blown up to the length of others.
+
+    width: of the block; after ``vectors`` columns come ``numbers`` ones, then more vectors.
+    """
+
+    def __init__(self, width: int, numbers: int, vectors: int, out: int) -> None:
+        super().__init__()
+        self.at = (vectors, vectors + numbers)
+        self.norm = nn.LayerNorm(width - numbers, eps=SOFT) if width > numbers else None
+        self.linear = nn.Linear(width, out)
+
+    def forward(self, x_RD: Tensor) -> Tensor:
+        begin, end = self.at
+        if self.norm is not None:
+            normed = self.norm(torch.cat([x_RD[:, :begin], x_RD[:, end:]], 1) if end > begin else x_RD)
+            x_RD = torch.cat([normed, x_RD[:, begin:end]], 1) if end > begin else normed
+        return functional.gelu(self.linear(x_RD))
 
 
 def of_candidates(x_TRd: Tensor, owner_N: Tensor | None) -> Tensor:

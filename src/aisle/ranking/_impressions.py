@@ -43,8 +43,9 @@ class Impressions:
 def impressions(shop: ShopView, tasks: Sequence[str]) -> Impressions:
     """Every logged page with its labels.
 
-    A page is a request id; events without one belong to the page of their session.  An item shown twice on a page counts
-    once, at its first place.  Raises DataError when the log shows nothing, SettingError for an unknown action.
+    A page is a request id; events without one belong to the page of their session, a return to the page of its order.  An
+    item shown twice on a page counts once, at its first place.  Raises DataError when the log shows nothing, SettingError
+    for an unknown action.
     """
     known = [action.name.lower() for action in Action]
     for task in tasks:
@@ -79,8 +80,32 @@ def impressions(shop: ShopView, tasks: Sequence[str]) -> Impressions:
 
 
 def _page_of(events: Events) -> Array:
-    """int64[E]: the request of each event, its session where it has none; -1 where it has neither."""
-    return np.where(events["request"] >= 0, events["request"], events["session"])
+    """int64[E]: the request of each event, its session where it has none; -1 where it has neither.
+
+    A return comes days after its page and names none: it belongs to the last order of the item in its session, or else by its
+    user.
+    """
+    page_E = np.where(events["request"] >= 0, events["request"], events["session"])
+    known_E = (page_E >= 0) & (events["item"] >= 0)
+    orders = np.flatnonzero(known_E & (events["action"] == Action.ORDER))
+    back = np.flatnonzero((events["request"] < 0) & (events["item"] >= 0) & (events["action"] == Action.RETURN))
+    for whose in ("session", "user"):
+        order_B = _last_order(events, orders, back, whose)
+        page_E[back[order_B >= 0]] = page_E[order_B[order_B >= 0]]
+        back = back[order_B < 0]
+    return page_E
+
+
+def _last_order(events: Events, orders: Array, back: Array, whose: str) -> Array:
+    """int64[B]: of the events ``orders``, the last one before each return with its item and its session or user; -1 for none."""
+    rows = np.concatenate([orders, back])
+    pair = np.unique(np.stack([events[whose][rows], events["item"][rows]]), axis=1, return_inverse=True)[1].ravel()
+    key = pair * (len(events) + 1) + rows  # events are in time order
+    by_key = np.argsort(key[: len(orders)])
+    place = np.searchsorted(key[: len(orders)], key[len(orders) :], sorter=by_key) - 1
+    last = by_key[place] if len(orders) else place
+    same = (place >= 0) & (pair[last] == pair[len(orders) :]) & (events[whose][back] >= 0)
+    return np.where(same, rows[last], -1)
 
 
 def _first_showings(events: Events) -> Array:

@@ -20,6 +20,9 @@ from aisle.ranking._features import TARGET, Features, Field
 
 Lookup = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
+RATES = {"click": "ctr", **{task: f"{task}_rate" for task in ("cart", "order", "return", "remove")}}
+"""Task -> the column of its probability."""
+
 POSITIONS = 64
 """Places of a page that have a bias of their own; later ones share the last."""
 

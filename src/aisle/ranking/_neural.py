@@ -31,16 +31,13 @@ from aisle.ranking._counts import COUNTERS
 from aisle.ranking._facts import attributes_of
 from aisle.ranking._features import FeatureMaker, Features, scale_of, standardised, with_query_vectors
 from aisle.ranking._impressions import Impressions, impressions
-from aisle.ranking._inputs import Batch, InputLayer, Ranker, Shape, TableLookup, losses
+from aisle.ranking._inputs import RATES, Batch, InputLayer, Ranker, Shape, TableLookup, losses
 from aisle.ranking._negatives import with_negatives
 from aisle.ranking._serving import NeuralStage
 from aisle.ranking.fusion import Fusion
 from aisle.training.batches import RowBatches
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
-
-RATES = {"click": "ctr", **{task: f"{task}_rate" for task in ("cart", "order", "return", "remove")}}
-"""Task -> the column of its probability."""
 
 VALIDATION_SHARE = 0.1
 LEAST_PAGES = 20

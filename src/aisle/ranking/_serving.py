@@ -27,7 +27,7 @@ from aisle.core.roles import Reason
 from aisle.core.tables import Tables
 from aisle.nn.hetero_layer import freeze
 from aisle.ranking._features import FeatureMaker, Field, standardised
-from aisle.ranking._inputs import Batch, Inputs, Ranker, Shape, TableLookup
+from aisle.ranking._inputs import RATES, Batch, Inputs, Ranker, Shape, TableLookup
 from aisle.ranking._scores import standardised as standardised_scores
 from aisle.ranking.fusion import FusionStage
 from aisle.training.settings import has_bf16
@@ -179,8 +179,6 @@ class NeuralStage:
         return standardised_scores(learned_N, candidates) + loudness * standardised_scores(fused_N, candidates)
 
     def _columns(self, logit_NK: Tensor) -> dict[str, Array]:
-        from aisle.ranking._neural import RATES
-
         probability_NK = torch.sigmoid(logit_NK)
         rates = {RATES[task]: probability_NK[:, k].numpy() for k, task in enumerate(self.method.tasks)}
         counting = torch.nonzero(self._weight_K)[:, 0]

@@ -24,20 +24,15 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from aisle.nn.hetero_layer import HeteroLayer, block_numbers
 from aisle.nn.hiformer_layer import HiformerLayer, default_rank
 from aisle.nn.mlp import mlp
 from aisle.nn.sequences import Hstu, TargetAttention, masked_mean
-from aisle.nn.tokens import Tokens
+from aisle.nn.tokens import TokenMaker, Tokens
 from aisle.ranking._features import PAST
 from aisle.ranking._inputs import Inputs, Shape
 from aisle.ranking._neural import NeuralRanker
-
-SOFT = 1.0
-"""Added to the variance of a block's vectors, which begins at 1e-4: nearly no norm until vectors have grown.  With 1e-5 the noise
-of rare ids is as loud as what was learned of others, and the network over-fits within an epoch (docs/log.md)."""
 
 
 class Hhft(NeuralRanker):
@@ -91,48 +86,24 @@ class HhftTrunk(nn.Module):
         )
 
     def forward(self, inputs: Inputs) -> Tensor:
-        return self._logits(*self.encoder(self.makers(inputs)))
-
-    def compiled(self, threads: int = 1) -> Callable[[Inputs], Tensor] | None:
-        """The same on frozen weights, the encoder compiled for this processor in bf16 (``threads`` share the candidates);
-        None where it cannot be."""
-        from aisle.nn.lane_encoder import LaneEncoder, usable
-
-        own = self.encoder
-        if own.hiformer_first or not usable(own.layers, own.composite, own.tasks):
-            return None
-        encoder = LaneEncoder(
-            own.layers, own.composite, own.block_T, tasks=own.tasks, masked=own.masked, threads=threads
-        )
-        return lambda inputs: self._logits(*encoder(self.makers(inputs)))
-
-    def _logits(self, task_KNd: Tensor, mean_Nd: Tensor) -> Tensor:
+        task_KNd, mean_Nd = self.encoder(self.makers(inputs))
         # What a head reads is float32 whatever the tokens are.
         logits = [head(torch.cat([task, mean_Nd], 1).float()) for head, task in zip(self.heads, task_KNd, strict=True)]
         return torch.cat(logits, 1)
 
+    def compiled(self, threads: int = 1) -> Callable[[Inputs], Tensor] | None:
+        """The same on frozen weights, compiled for this processor with the encoder in bf16 (``threads`` share the candidates); None
+        where it cannot be."""
+        from aisle.nn.lane_network import LaneNetwork, usable
 
-class TokenMaker(nn.Module):
-    """GELU(W [LN(vectors); numbers] + c).
-
-    The numbers are standardised already, and a norm over them would take away how large they are together.  The norm of
-    the vectors is a soft one: an id that was hardly met keeps a vector near 0, and is not blown up to the length of others.
-
-    width: of the block; after ``vectors`` columns come ``numbers`` ones, then more vectors.
-    """
-
-    def __init__(self, width: int, numbers: int, vectors: int, out: int) -> None:
-        super().__init__()
-        self.at = (vectors, vectors + numbers)
-        self.norm = nn.LayerNorm(width - numbers, eps=SOFT) if width > numbers else None
-        self.linear = nn.Linear(width, out)
-
-    def forward(self, x_RD: Tensor) -> Tensor:
-        begin, end = self.at
-        if self.norm is not None:
-            normed = self.norm(torch.cat([x_RD[:, :begin], x_RD[:, end:]], 1) if end > begin else x_RD)
-            x_RD = torch.cat([normed, x_RD[:, begin:end]], 1) if end > begin else normed
-        return functional.gelu(self.linear(x_RD))
+        own, makers = self.encoder, self.makers
+        if own.hiformer_first or not usable(own.layers, own.composite, own.tasks):
+            return None
+        network = LaneNetwork(
+            makers.of_request, makers.of_item, makers.kind, makers.task, own.layers, own.composite, self.heads,
+            own.block_T, masked=own.masked, threads=threads,
+        )  # fmt: skip
+        return lambda inputs: network(*makers.columns(inputs), inputs.owner)
 
 
 class TokenMakers(nn.Module):
@@ -173,20 +144,28 @@ class TokenMakers(nn.Module):
         )
 
     def forward(self, inputs: Inputs) -> Tokens:
-        request = torch.cat([*inputs.request.values(), *(self._pooled(inputs, kind) for kind in inputs.past)], 1)
-        item = [*inputs.item.items()]
-        if self.past == "target":
-            item = [(name, self._with_seen(inputs, name, block)) for name, block in item]
+        request_QD, item_ND = self.columns(inputs)
         S, N = self.num_request, len(inputs.owner)
-        request_SQd = self._made(request, 0, self.of_request, self.kind[:S])
-        made_INd = self._made(torch.cat([b for _, b in item], 1), 1, self.of_item, self.kind[S:])
+        request_SQd = self._made(request_QD, 0, self.of_request, self.kind[:S])
+        made_INd = self._made(item_ND, 1, self.of_item, self.kind[S:])
         task_KNd = self.task[:, None].expand(-1, N, -1)
         return Tokens(request_SQd, torch.cat([made_INd, task_KNd.to(made_INd.dtype)]), inputs.owner)
 
+    def columns(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """[Q, D] and [N, D]: the blocks of each side, one after the other, as they are dealt."""
+        request = [*inputs.request.values(), *(self._pooled(inputs, kind) for kind in inputs.past)]
+        item = [
+            self._with_seen(inputs, block) if name == "match" and self.past == "target" else block
+            for name, block in inputs.item.items()
+        ]
+        sides = torch.cat(request, 1), torch.cat(item, 1)
+        if self.deal is None:
+            return sides
+        request_QD, item_ND = (x[:, deal.to(x.device)] for x, deal in zip(sides, self.deal, strict=True))
+        return request_QD, item_ND
+
     def _made(self, x_RD: Tensor, side: int, makers: nn.ModuleList, kind_Td: Tensor) -> Tensor:
         """[T, R, d]: the tokens of one side."""
-        if self.deal is not None:
-            x_RD = x_RD[:, self.deal[side].to(x_RD.device)]
         parts = x_RD.split(self.widths[side], 1)
         flat_RTd = torch.cat([maker(part) for maker, part in zip(makers, parts, strict=True)], 1)
         return flat_RTd.view(len(x_RD), len(kind_Td), self.width).transpose(0, 1) + kind_Td[:, None]
@@ -199,9 +178,7 @@ class TokenMakers(nn.Module):
         mean = masked_mean(past, there)
         return torch.where(there.any(1, keepdim=True), mean, self.empty[kind].to(mean.dtype))
 
-    def _with_seen(self, inputs: Inputs, name: str, block: Tensor) -> Tensor:
-        if name != "match":
-            return block
+    def _with_seen(self, inputs: Inputs, block: Tensor) -> Tensor:
         seen = [
             self.seen[kind](past, inputs.there[kind], inputs.target, inputs.owner) for kind, past in inputs.past.items()
         ]

@@ -7,12 +7,16 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
 from aisle.core.env import Env
+from aisle.core.lists import Array
 from aisle.core.method import Method
 from aisle.core.shop import ShopView
 from aisle.nn.backbones.backbone import Backbone
@@ -76,6 +80,24 @@ class Stages:
         self.workers.barrier()
         return result
 
+    def array(self, name: str, folder: Path | None, work: Callable[[Path | None], Array]) -> Array:
+        """What ``work`` returns, kept as a file of a stage's folder until that stage is over; from a run before, where it is
+        there already.  ``work`` is given a folder of its own for checkpoints."""
+        if folder is None:
+            return work(None)
+        path = folder / f"{name}.npy"
+        is_there = path.exists()
+        self.workers.barrier()
+        if is_there:
+            kept: Array = np.load(path)
+            return kept
+        found = work(folder / name)
+        if self.workers.rank == 0:
+            write_file(path, lambda file: file.write_bytes(_npy(found)))
+            shutil.rmtree(folder / name, ignore_errors=True)
+        self.workers.barrier()
+        return found
+
     def train(
         self, stage: str, module: Backbone, batches: Batches, loss: LossFunction, settings: TrainSettings,
         folder: Path | None, validate: Validate | None = None,
@@ -92,3 +114,9 @@ class Stages:
         """The fit is over: its stages are forgotten."""
         if self.home is not None and self.workers.rank == 0:
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _npy(array: Array) -> bytes:
+    buffer = BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

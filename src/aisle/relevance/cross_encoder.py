@@ -178,6 +178,7 @@ class CrossEncoder(ServedMethod):
         heads, tails = reader.heads(lessons.queries), reader.tails(items, lessons.row)
         target = torch.from_numpy(lessons.target)
         weight = torch.from_numpy(lessons.weight.astype(np.float32))
+        network.start_at((target * weight[:, None]).mean(0).to(env.device))
 
         def batch(rows: Array) -> Lesson:
             tokens = reader.batch([heads[n] for n in rows], [tails[n] for n in rows])

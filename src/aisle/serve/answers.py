@@ -38,21 +38,22 @@ def requests_of(active: Active, asked: SearchIn, anchor: int | None = None) -> R
     if scene is None:
         scene = Scene.SEARCH if asked.q.strip() else Scene.FEED
     cursor = Cursor.decode(asked.cursor) if asked.cursor else None
+    user, now_s = hashed(asked.user), time()
     seed = cursor.seed if cursor else hashed(asked.session or asked.user) & SEED_MASK
     return Requests.make(
         [typed(asked) if anchor is None else ""],
-        user=np.array([hashed(asked.user)]),
+        user=np.array([user]),
         session=np.array([hashed(asked.session)]),
         scene=scene,
         anchor=None if anchor is None else np.array([anchor], np.int32),
-        time_s=time(),
+        time_s=now_s,
         seed=seed,
         filters=[parse_filter(asked.filter)],
         sort=[Sort.parse(asked.sort)],
         offset=cursor.offset if cursor else asked.offset,
         limit=asked.limit,
         locale=asked.locale,
-        history=active.history(hashed(asked.user)),
+        history=active.history(user, now_s),
         deadline_s=float("inf") if asked.deadline_ms is None else monotonic() + asked.deadline_ms / 1e3,
     )
 

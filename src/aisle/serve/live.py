@@ -8,7 +8,7 @@ opened and warmed beside the one that answers, and swapped in.  Requests hold on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from aisle.core.errors import AisleError, StateError
 from aisle.core.roles import BagMaker
+from aisle.core.shop import Counter
 from aisle.data.pointed import POINTER
 from aisle.data.shop import Shop
 from aisle.data.view import View
@@ -239,7 +240,7 @@ class LiveShop:
         self._count(standing, plan(first))
         funnel = plan(first).fit(view, standing.env)
         self._choice = Choice(first, first, None, ())
-        self._stand_on(standing, Active(funnel, first, view))
+        self._stand_on(standing, Active(funnel, first, standing.behaviour))
         self._say("collecting suggestions")
         self.completer = completer(standing.engine)
 
@@ -249,8 +250,13 @@ class LiveShop:
 
     def _count(self, standing: Standing, plan: Plan) -> None:
         """Count what the plan's stages ask for; a stage whose counters cannot be had is skipped when serving."""
+        self._follow_behaviour(standing, plan.counters())
+
+    def _follow_behaviour(
+        self, standing: Standing, counters: Iterable[Counter] = (), *, remember: bool = False
+    ) -> None:
         try:
-            standing.counters.declare(plan.counters())
+            standing.behaviour.declare(counters, remember=remember)
         except StateError as damage:
             self._notice = f"{damage}: serving without what is counted from it"
 
@@ -266,6 +272,8 @@ class LiveShop:
         """Encode what the wanted plan reads, fit it (or load the funnel the shop points to), and swap it in."""
         assert self.shop is not None
         assert standing is not None
+        # Not before the first page, since all that ever happened is read.
+        self._follow_behaviour(standing, remember=True)
         choice = self._chosen(standing)
         if choice.notice:
             self._notice = choice.notice
@@ -283,7 +291,7 @@ class LiveShop:
         funnel = warmed(funnel_of(self.shop, choice, standing, view, partial(self._count, standing)))
         if not self._stop.is_set():
             self._choice = choice
-            self._stand_on(standing, Active(funnel, name, view))
+            self._stand_on(standing, Active(funnel, name, standing.behaviour))
             self._encoding.state, self._step = "done", "ready"
 
     def _makers(self) -> Mapping[str, BagMaker]:

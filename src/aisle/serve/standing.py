@@ -12,7 +12,7 @@ from aisle.core.env import Env
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import Applier, open_engine
-from aisle.engine.embedded.counters import LiveCounters
+from aisle.engine.embedded.behaviour import LiveBehaviour
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.log import Log
 from aisle.recipes.environment import open_env
@@ -26,7 +26,7 @@ class Standing:
     engine: EmbeddedEngine
     env: Env
     applier: Applier
-    counters: LiveCounters
+    behaviour: LiveBehaviour
 
     @classmethod
     def open(cls, shop: Shop, log: Log, generation: int, *, owner: bool, seed: int = 0) -> Standing:
@@ -39,9 +39,9 @@ class Standing:
         engine = open_engine(shop, log, generation=generation, check=owner, may_build=owner)
         _warm(engine)
         applier = Applier(engine, log).start()
-        counters = LiveCounters(shop, log, lambda: engine.items)
-        env = open_env(shop, engine=engine, counters=counters, seed=seed)
-        return cls(engine.generation, engine, env, applier, counters)
+        behaviour = LiveBehaviour(shop, log, lambda: engine.items)
+        env = open_env(shop, engine=engine, counters=behaviour, seed=seed)
+        return cls(engine.generation, engine, env, applier, behaviour)
 
     @property
     def items(self) -> ItemTable:
@@ -52,26 +52,26 @@ class Standing:
 
     @property
     def sequence(self) -> int:
-        """The last log record that every search shows and every declared counter counts."""
-        store = self.counters.store
+        """The last log record that every search shows, every declared counter counts and every kept history holds."""
+        store = self.behaviour.store
         return self.engine.sequence if store is None else min(self.engine.sequence, store.sequence)
 
     def wait(self, sequence: int, timeout_s: float) -> bool:
         """True as soon as searches show this record and counters count it.  Raises StateError when applying fails."""
-        until, store = monotonic() + timeout_s, self.counters.store
+        until, store = monotonic() + timeout_s, self.behaviour.store
         shown = self.applier.wait(sequence, timeout_s)
         return shown and (store is None or store.wait(sequence, max(0.0, until - monotonic())))
 
     def tell(self, moved: Callable[[int], object]) -> None:
         """From now on call this with ``sequence`` whenever it may have moved, in the thread that moved it."""
         self.applier.on_moved = lambda _: moved(self.sequence)
-        self.counters.on_moved = lambda: moved(self.sequence)
+        self.behaviour.on_moved = lambda: moved(self.sequence)
         moved(self.sequence)
 
     @property
     def is_stranded(self) -> bool:
         """The log forgot records that these indexes have not applied: only opening them again helps."""
-        store, floor = self.counters.store, self.applier.log.floor
+        store, floor = self.behaviour.store, self.applier.log.floor
         if store is not None and store.error is not None and floor > store.sequence:
             return True
         return self.applier.readiness().error is not None and floor > self.engine.sequence
@@ -80,7 +80,7 @@ class Standing:
         """Stop following and telling; whoever still answers with it goes on."""
         self.tell(lambda sequence: None)
         self.applier.close()
-        self.counters.close()
+        self.behaviour.close()
 
 
 def _warm(engine: EmbeddedEngine) -> None:

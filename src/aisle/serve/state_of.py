@@ -29,10 +29,10 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[s
         IndexOut(name="catalogue", sequence=shown, lag=lag, rows=num_live),
         IndexOut(name="text", sequence=shown, lag=lag, saved=engine.saved_sequence, rows=engine.text.num_docs),
     ]
-    store = standing.counters.store
+    store = standing.behaviour.store
     if store is not None:
         behind = max(0, last - store.sequence)
-        found.append(IndexOut(name="counters", sequence=store.sequence, lag=behind, rows=store.num_events))
+        found.append(IndexOut(name="behaviour", sequence=store.sequence, lag=behind, rows=store.num_events))
     for name in engine.encoders():
         index = engine.vectors(name)
         missing = num_live - int(index.has(live.nonzero()[0]).sum())
@@ -55,7 +55,7 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[s
 def synonyms_error(standing: Standing) -> str | None:
     """Why the shop's synonyms, as they are now, cannot be used."""
     rules = standing.engine.text.synonyms
-    rules.current()
+    rules.look()
     return rules.error
 
 

@@ -136,16 +136,19 @@ def simulate(
     visits_per_day: int | None = None,
     num_queries: int = NUM_QUERIES,
     budget: int = 20_000,
+    texts: bool = False,
     progress: Progress = silent,
     **knobs: float,
 ) -> dict[str, Any]:
-    """Fill a shop: its catalogue as it is after ``days``, a log of these days, judgments, ``queries.txt`` and ``world.json``.
+    """Fill a shop: its catalogue as it is after ``days``, a log of these days, judgments, ``queries.txt`` and ``world.json``;
+    with ``texts`` also ``reviews.parquet`` and ``external.parquet``.
 
     A folder must be new.  Returns what was written: version, items, events, queries, judgments.
     """
     from aisle.data.shop import Shop as OnDisk
     from aisle.simulate.judgments.annotator import annotate
     from aisle.simulate.loop.log import log_days
+    from aisle.simulate.texts.files import write_external, write_reviews
 
     checked(settings_of(world) | knobs)  # before a folder is made
     target = OnDisk.create(shop) if isinstance(shop, str | Path) else shop
@@ -165,6 +168,11 @@ def simulate(
         target.add_events(events)
         num_events += len(events)
     (target.folder / "queries.txt").write_text("".join(f"{q.text}\n" for q in asked), encoding="utf-8")
+    if texts:
+        for n, write in enumerate((write_reviews, write_external)):
+            progress("texts", n, 2)
+            write(made, target.folder)
+        progress("texts", 2, 2)
     settings = {"version": made.version, "items": items, "days": days, "seed": seed, "knobs": asdict(made.knobs)}
     (target.folder / "world.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     counts = {"items": items, "events": num_events, "queries": len(asked), "judgments": len(judgments)}

@@ -32,6 +32,7 @@ from aisle.training import checkpoint
 from aisle.training.batches import Batches
 from aisle.training.checkpoint import Checkpoint
 from aisle.training.distributed import ALONE, Workers
+from aisle.training.memory import keep_freed
 from aisle.training.metrics import MetricsLog
 from aisle.training.schedules import rate_factor
 from aisle.training.settings import TrainSettings, wants_bf16
@@ -85,6 +86,7 @@ def train(
 
     Raises SettingError when validation does not give ``settings.watch``.
     """
+    keep_freed()
     with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[] if device == "cpu" else None):
         home = folder if folder is not None else Path(scratch)
         run = _Run(module, batches, loss, settings, tables, balancer, shared, validate, workers, seed, device)
@@ -116,7 +118,6 @@ class _Run:
         self.dense = [p for p in module.parameters() if p.requires_grad]
         self.shared = list(shared(module)) if shared is not None else self.dense
         self.bf16 = wants_bf16(settings, self.device)
-        self.steps_of_stage = self._planned_steps()
         self.optimizer = self._optimizer()
         self.reference: nn.Module | None = None
         self.step, self.stage, self.stage_step = 0, 0, 0
@@ -125,6 +126,13 @@ class _Run:
         self.best_tensors: dict[str, Tensor] = {}
         self.best_tables = ""
         self.trained = Trained()
+
+    @property
+    def steps_of_stage(self) -> int:
+        shares = self.settings.stages or (1.0,)
+        passes = self.settings.epochs * shares[min(self.stage, len(shares) - 1)]
+        steps = math.ceil(passes * len(self.batches) / self.settings.accumulation)
+        return min(steps, self.settings.max_steps) if self.settings.max_steps else steps
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -280,10 +288,6 @@ class _Run:
         self.module.train()  # the tables among it
 
     # -- state ---------------------------------------------------------------------------------------------------------
-
-    def _planned_steps(self) -> int:
-        steps = math.ceil(self.settings.epochs * len(self.batches) / self.settings.accumulation)
-        return min(steps, self.settings.max_steps) if self.settings.max_steps else steps
 
     def _optimizer(self) -> torch.optim.Optimizer:
         decayed = [p for p in self.dense if p.dim() > 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +13,7 @@ from aisle.core.method import Settings
 class TrainSettings(Settings):
     """
     epochs          passes over the batches; of each stage, where the balancer has several
+    stages          how much of ``epochs`` each stage takes, in turn, and the last number for those that follow; all where empty
     max_steps       at most so many optimiser steps a stage; 0 for no limit
     lr              of the dense parameters (AdamW)
     table_lr        of embedding tables; None keeps their own setting
@@ -30,6 +31,7 @@ class TrainSettings(Settings):
     """
 
     epochs: int = Field(1, ge=1)
+    stages: tuple[Annotated[float, Field(gt=0)], ...] = ()
     max_steps: int = Field(0, ge=0)
     lr: float = Field(1e-3, gt=0)
     table_lr: float | None = Field(None, gt=0)

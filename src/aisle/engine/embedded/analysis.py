@@ -50,6 +50,8 @@ _WIDTHS = re.compile("[\uff01-\uff9f\u3000]+")
 _APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)")
 _PIECE = re.compile(r'(?<!\S)(?P<minus>-(?=["\w]))?(?:"(?P<phrase>[^"]*)"(?!\S)|(?P<word>\S+))')
 """A quote inside a word is no phrase: 15" means inches."""
+_SYNTAX = re.compile(r'["*]|(?<!\S)-')
+"""Without any of these a query is words alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,13 @@ class Analyser:
         """The parsed query, of a pasted text its first words.  Stop words are dropped unless there is nothing else."""
         return self._parsed(text[:LONGEST_QUERY])
 
+    def forget(self) -> None:
+        """Drop the queries that are kept parsed."""
+        self._parsed.cache_clear()
+
     def _parse(self, text: str) -> Query:
+        if len(text) <= LONGEST_WORD and text.isascii() and not _SYNTAX.search(text):
+            return self._plain(text)
         words: list[Word] = []
         phrases: list[tuple[Word, ...]] = []
         excluded: list[tuple[Word, ...]] = []
@@ -171,6 +179,12 @@ class Analyser:
         content = [w for w in words if w.is_prefix or self._without_stop_words.analyze(w.text)]
         kept = content or ([] if phrases else words)
         return Query(tuple(kept[:MOST_WORDS]), tuple(phrases), tuple(excluded))
+
+    def _plain(self, text: str) -> Query:
+        """A query of words alone, none too long to be indexed, read at once."""
+        words = self.words(text)
+        content = {token.position for token in self._without_stop_words.pre_tokenize(self.prepared(text)).tokens}
+        return Query(tuple(w for w in words if w.position in content) or tuple(words))
 
 
 @lru_cache(maxsize=8)

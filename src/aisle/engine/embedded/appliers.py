@@ -22,6 +22,9 @@ from aisle.engine.embedded.log_records import ITEM_KINDS, Record, catalogue_tabl
 
 BATCH_RECORDS = 2000
 RETRY_S = 1.0
+LOOK_S = 0.2
+QUIET_S = 0.05
+"""After a pause this long the engine prepares for the next request; while records come, the next record goes first."""
 BUILD_WAIT_S = 600.0
 """Another process may be building the same index."""
 NO_ROWS = np.zeros(0, np.int32)
@@ -229,10 +232,15 @@ class Applier:
         return True
 
     def _live(self) -> None:
+        is_prepared = True
         while not self._stop.is_set():
             try:
-                if self.log.wait_beyond(self.engine.sequence, 0.2):
+                if self.log.wait_beyond(self.engine.sequence, LOOK_S if is_prepared else QUIET_S):
                     catch_up(self.engine, self.log)
+                    is_prepared = False
+                elif not is_prepared:
+                    self.engine.prepare()
+                    is_prepared = True
                 self._error = None
             except Exception as error:
                 # Searches go on with what is there; the lag grows and the error shows until a later try succeeds.

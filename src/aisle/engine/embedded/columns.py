@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+
+import numpy as np
 
 from aisle.core.filters import Sort
 from aisle.core.lists import Array, mask_of_size
@@ -27,14 +28,28 @@ POPULAR = Sort("rating_count", descending=True)
 class Columns:
     """What a request compiles, counts and sorts by.  Everything is made when first asked for."""
 
-    def __init__(self, items: Items, fields: Fields | None = None, orders: dict[Sort, Order] | None = None) -> None:
+    def __init__(
+        self,
+        items: Items,
+        fields: Fields | None = None,
+        orders: dict[Sort, Order] | None = None,
+        counter: FacetCounter | None = None,
+    ) -> None:
         self.items = items
         self._fields = fields or Fields(items)
         self._orders = {} if orders is None else orders
+        self._counter = counter or FacetCounter(self._fields)
 
     def followed(self, items: Items, rows: Array) -> Columns:
         """The same for a catalogue in which these rows are new or different; what was made of other columns is kept."""
-        return Columns(items, self._fields.followed(items), dict(self._orders))
+        fields = self._fields.followed(items)
+        return Columns(items, fields, dict(self._orders), self._counter.followed(fields))
+
+    def prepare(self) -> None:
+        """Make now, of a catalogue that changed, what was asked of it before: orders, and facets of all its products."""
+        for sort in list(self._orders):
+            self.order(np.zeros(0, np.int32), sort)
+        self._counter.prepare()
 
     def compile(self, requests: Requests) -> Requests:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
@@ -78,10 +93,6 @@ class Columns:
         order = Order.of(column, sort.descending) if known is None else known.followed(column)
         self._orders[sort] = order
         return order.sorted(rows)
-
-    @cached_property
-    def _counter(self) -> FacetCounter:
-        return FacetCounter(self._fields)
 
     def _sort_column(self, field: str) -> Array:
         """float64[I] that orders as the field does, NaN where missing; a text by its first label, in any case."""

@@ -339,6 +339,10 @@ class EmbeddedEngine:
         """The same requests with ``allowed``: each distinct filter once, live rows only."""
         return self._columns.compile(requests)
 
+    def prepare(self) -> None:
+        """``Columns.prepare``: what the first request after a change would wait for."""
+        self._columns.prepare()
+
     def count(self, requests: Requests, match: Sequence[Array | None], fields: Sequence[str]) -> list[Tally]:
         """``Columns.count``: rows, products and facets of each request's match set."""
         return self._columns.count(requests, match, fields, self._text.also)

@@ -6,11 +6,13 @@ Legend: I items, N chosen rows, V labels of one field, B buckets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import ceil, floor, log10
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from aisle.core.errors import SettingError
 from aisle.core.filters import Filter, In, conjuncts, without
 from aisle.core.lists import Array
 from aisle.core.shop import Tally
@@ -21,7 +23,10 @@ from aisle.engine.embedded.filters import Fields, stored
 
 MOST_VALUES = 50
 MOST_BUCKETS = 8
+FEW = 16
+"""A match set is small when it is less than this part of the catalogue."""
 REMEMBERED = 256
+MOST_PREPARED = 32
 SAMPLED = 2048
 """Values that are looked at for the width of buckets."""
 
@@ -34,10 +39,13 @@ class Rows(NamedTuple):
 
 
 class FacetCounter:
-    """Counts one catalogue's facets."""
+    """Counts one catalogue's facets.
 
-    def __init__(self, fields: Fields) -> None:
-        self._fields = fields
+    wanted  fields that were counted over the whole catalogue before it changed, and so will be again
+    """
+
+    def __init__(self, fields: Fields, wanted: Sequence[str] = ()) -> None:
+        self._fields, self._wanted = fields, wanted
         self._of_all: dict[tuple[Filter | None, str], Mapping[str, Any]] = {}
         self._size_of_all: dict[Filter | None, tuple[int, int]] = {}
 
@@ -50,15 +58,29 @@ class FacetCounter:
         if match is not None:
             return self._counted(filter, match, names)
         # The facets of a whole catalogue or department page are its dearest, and asked for again and again.
-        if len(self._of_all) >= REMEMBERED:
-            self._of_all.clear()
-            self._size_of_all.clear()
-        missing = [name for name in names if (filter, name) not in self._of_all]
-        if missing or filter not in self._size_of_all:
+        size = self._size_of_all.get(filter)
+        known = {name: facet for name in names if (facet := self._of_all.get((filter, name))) is not None}
+        missing = [name for name in names if name not in known]
+        if missing or size is None:
             new = self._counted(filter, None, missing)
+            size, known = (new.rows, new.groups), {**known, **new.facets}
+            if len(self._of_all) >= REMEMBERED:
+                self._of_all.clear()
+                self._size_of_all.clear()
             self._of_all |= {(filter, name): facet for name, facet in new.facets.items()}
-            self._size_of_all[filter] = new.rows, new.groups
-        return Tally(*self._size_of_all[filter], {name: self._of_all[filter, name] for name in names})
+            self._size_of_all[filter] = size
+        return Tally(*size, {name: known[name] for name in names})
+
+    def followed(self, fields: Fields) -> FacetCounter:
+        """The same over a catalogue that changed."""
+        asked = dict.fromkeys([*(name for filter, name in list(self._of_all) if filter is None), *self._wanted])
+        return FacetCounter(fields, list(asked)[:MOST_PREPARED])
+
+    def prepare(self) -> None:
+        """Count over the whole catalogue what was counted over it before it changed, so that no request has to."""
+        # A field is gone with the last item that had it.
+        with suppress(SettingError):
+            self.count(None, None, self._wanted)
 
     def values_like(
         self, filter: Filter | None, match: Array | None, name: str, texts: Sequence[str]
@@ -70,11 +92,11 @@ class FacetCounter:
         self._fields.check(name)
         labels = self._fields.codes(name)[1]
         wanted = np.array([_begins(label, texts) for label in labels], bool)
-        count_V = self._count(name, self._rows(self._allowed(without(filter, name), match)))
+        count_V = self._count(name, self._rows(without(filter, name), match))
         return _shown(labels, np.where(wanted, count_V, 0))
 
     def _counted(self, filter: Filter | None, match: Array | None, names: Sequence[str]) -> Tally:
-        chosen = self._rows(self._allowed(filter, match))
+        chosen = self._rows(filter, match)
         size = len(chosen.alone) + len(chosen.variants)
         groups = len(chosen.alone) + int(kernels.count_groups(chosen.variants, self._fields.groups.number))
         rows = {filter: chosen}
@@ -82,19 +104,24 @@ class FacetCounter:
         for name in names:
             others = without(filter, name)
             if others not in rows:
-                rows[others] = self._rows(self._allowed(others, match))
+                rows[others] = self._rows(others, match)
             numeric = self._fields.is_numeric(name)
             facets[name] = self._ranges(name, rows[others]) if numeric else self._values(name, rows[others], filter)
         return Tally(size, groups, facets)
 
-    def _allowed(self, filter: Filter | None, match: Array | None) -> Array:
-        allowed = self._fields.bitmap(filter)
-        return allowed if match is None else allowed & match
-
-    def _rows(self, rows_I: Array) -> Rows:
-        groups = self._fields.groups
-        alone = rows_where(rows_I & groups.alone)
-        return Rows(frozen(alone), frozen(kernels.those_in(groups.variants, frozen(rows_I))))
+    def _rows(self, filter: Filter | None, match: Array | None) -> Rows:
+        """The rows of a match set that a filter leaves."""
+        allowed, groups = self._fields.bitmap(filter), self._fields.groups
+        if match is None or FEW * np.count_nonzero(match) > len(match):
+            mask = allowed if match is None else allowed & match
+            return Rows(
+                frozen(rows_where(mask & groups.alone)), frozen(kernels.those_in(groups.variants, frozen(mask)))
+            )
+        # Few rows are put by product more quickly than they are picked out of all that are.
+        rows = rows_where(match, allowed)
+        alone = groups.alone[rows]
+        variants = rows[~alone]
+        return Rows(frozen(rows[alone]), frozen(variants[np.argsort(groups.number[variants], kind="stable")]))
 
     def _count(self, name: str, rows: Rows) -> Array:
         """int64[V]: products that have each label."""
@@ -175,11 +202,11 @@ def _step(low: float, high: float, least: float) -> float:
 
 def _shown(labels: Sequence[str], count_V: Array, always: Sequence[int] = ()) -> dict[str, Any]:
     """The values with most products, by count and then by label, and those that are chosen."""
+    some = np.flatnonzero(count_V)
     # One number for both, so that few of many labels are picked quickly.
-    key_V = count_V * len(labels) + np.arange(len(labels))[::-1]
-    some = np.argpartition(-key_V, MOST_VALUES)[:MOST_VALUES] if len(labels) > MOST_VALUES else np.arange(len(labels))
-    some = some[count_V[some] > 0]
-    shown = some[np.argsort(-key_V[some])].tolist()
+    key = some - count_V[some] * len(labels)
+    best = np.argpartition(key, MOST_VALUES)[:MOST_VALUES] if len(some) > MOST_VALUES else np.arange(len(some))
+    shown = some[best[np.argsort(key[best])]].tolist()
     shown += [v for v in always if v not in shown]
     counts = zip(shown, count_V[shown].tolist(), strict=True)
     return {"kind": "values", "values": [{"value": labels[v], "count": count} for v, count in counts]}

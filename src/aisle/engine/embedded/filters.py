@@ -178,7 +178,8 @@ def compile_filters(filters: Sequence[Filter | None], fields: Fields) -> RowMask
     which_Q = np.array([distinct.setdefault(f, len(distinct)) for f in filters], np.int64)
     if not distinct:
         return RowMasks(np.zeros((0, fields.items.num_rows), bool), which_Q)
-    return RowMasks(np.stack([fields.bitmap(f) for f in distinct]), which_Q)
+    bitmaps = [fields.bitmap(f) for f in distinct]
+    return RowMasks(frozen(bitmaps[0])[None] if len(bitmaps) == 1 else np.stack(bitmaps), which_Q)
 
 
 def evaluate(filter: Filter, fields: Fields) -> Array:

@@ -131,21 +131,22 @@ def _same(typed: Word, word: Word) -> bool:
 
 @dataclass(eq=False)
 class SynonymFile:
-    """The shop's ``rules/synonyms.txt``.  Every process that searches looks at it before each query, so a change acts at once.
+    """The shop's ``rules/synonyms.txt``.  Every search looks at it first, so that a change acts at once in every process.
 
-    A file that cannot be read changes nothing: the last good rules go on, and ``error`` says what is wrong.
+    A file that cannot be read changes nothing: the last good ``rules`` go on, and ``error`` says what is wrong.
     """
 
     path: Path | None
     analyser: Analyser
     error: str | None = None
     version: int = 0
+    rules: Synonyms = field(default_factory=Synonyms)
     _mark: tuple[int, int, int] | None = None
-    _rules: Synonyms = field(default_factory=Synonyms)
 
-    def current(self) -> Synonyms:
+    def look(self) -> None:
+        """Read the file where it has changed."""
         if self.path is None:
-            return self._rules
+            return
         try:
             at = os.stat(self.path)
             mark = (at.st_mtime_ns, at.st_size, at.st_ino)
@@ -153,7 +154,6 @@ class SynonymFile:
             mark = None
         if mark != self._mark:
             self._read(mark)
-        return self._rules
 
     def write(self, text: str) -> Synonyms:
         """Replace the rules, atomically.  Raises DataError, and changes nothing, when they cannot be read."""
@@ -161,7 +161,8 @@ class SynonymFile:
         if self.path is None:
             raise DataError("this index is in memory and has no rules folder; open the shop from its folder")
         write_file(self.path, lambda path: path.write_text(text, encoding="utf-8"))
-        return self.current()
+        self.look()
+        return self.rules
 
     def _read(self, mark: tuple[int, int, int] | None) -> None:
         # The mark is kept even when the file is bad, so that it is not read again at every query.
@@ -172,7 +173,7 @@ class SynonymFile:
                 if mark[1] > MOST_BYTES:
                     raise DataError(f"{self.path} has {mark[1]} bytes; synonyms of {MOST_BYTES} at most are read")
                 text = self.path.read_text(encoding="utf-8")
-            self._rules, self.error = Synonyms(parse_synonyms(text), self.analyser), None
+            self.rules, self.error = Synonyms(parse_synonyms(text), self.analyser), None
             self.version += 1
         except (AisleError, OSError, UnicodeError) as error:
             self.error = f"{self.path}: {error}"

@@ -140,8 +140,9 @@ class EmbeddedText:
         return self._lexicon.analyser
 
     def forget(self) -> None:
-        """Drop what is remembered of queries, as a change does."""
+        """Drop what is remembered of queries: how they are read, and what they find."""
         self._reader.forget()
+        self.analyser.forget()
 
     @property
     def num_docs(self) -> int:
@@ -151,13 +152,14 @@ class EmbeddedText:
     def search(self, queries: Sequence[str], k: int, masks: RowMasks, weights: Mapping[str, float]) -> ItemLists:
         """The k best allowed rows of each query with column ``score`` float32; ties go to the lower row."""
         found = [(NONE.rows, NONE.score)]
+        self.synonyms.look()
         for q, text in enumerate(queries):
             matches = self._matches(text, weights) if k > 0 else NONE
             rows, scores = kernels.best_rows(
                 frozen(matches.rows), frozen(matches.score), frozen(masks.of(q)), max(k, 1)
             )
-            order = np.lexsort((rows, -scores))
-            found.append((rows[order].astype(np.int32), scores[order]))
+            order = np.lexsort((rows, -scores))[:k]
+            found.append((rows[order], scores[order]))
         rows, scores = (np.concatenate(part) for part in zip(*found, strict=True))
         counts = np.array([len(r) for r, _ in found[1:]], np.int64)
         return ItemLists(rows, splits_of(counts), {"score": scores}, self._items.generation)
@@ -178,6 +180,7 @@ class EmbeddedText:
 
         All of one or two words, at least three quarters of more; one word less until some row matches.
         """
+        self.synonyms.look()
         items, reader = self._items, self._reader
         out = np.zeros(items.num_rows, bool)
         queries = reader.queries(query)
@@ -206,14 +209,17 @@ class EmbeddedText:
 
     def also(self, typed: str) -> list[str]:
         """What is being typed and its synonyms, as wholes, in lower case without accents."""
-        return self.synonyms.current().also(typed, self.analyser)
+        self.synonyms.look()
+        return self.synonyms.rules.also(typed, self.analyser)
 
     def terms(self, query: str) -> list[str]:
         """The index terms of a query's words, corrected ones included."""
+        self.synonyms.look()
         return [w.term for q in self._reader.queries(query)[:1] for w in q.scoring]
 
     def matched_fields(self, query: str, row: int) -> Mapping[str, tuple[str, ...]]:
         """Field -> the query's words found there, as they read; a synonym or a completion as it stands there."""
+        self.synonyms.look()
         reader = self._reader
         by_field = reader.state.words_of(row)
         found: dict[str, dict[str, None]] = {field: {} for field in TEXT_FIELDS}
@@ -243,7 +249,6 @@ class EmbeddedText:
         # One reference, so that what an older state gave is never remembered of a newer one.
         reader = self._reader
         remembered = reader.remembered
-        self.synonyms.current()
         # One key for the weights of a retriever and of the match set, which are the same by default.
         key = (text, tuple(sorted((weights or TEXT_WEIGHTS).items())), self.synonyms.version)
         known = remembered.get(key)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.compiled import compiled, prefetch
-from aisle.engine.embedded.impacts_kernels import _offer, place_of
+from aisle.engine.embedded.compiled import bit_count, compiled, lowest_bit, prefetch
+from aisle.engine.embedded.impacts_kernels import place_of
 
 BLOCK_BITS = 13
 BLOCK = 1 << BLOCK_BITS
@@ -25,6 +25,7 @@ NO_WORD = 64
 """Words that a row is said to lack beyond those needed, when it holds none of them: as many as a query may have."""
 AHEAD = 64
 """Documents whose words are asked of the memory together."""
+BINS = 1024
 FEW = 8
 """Term frequencies below this are looked up in a table, which is quicker than a division."""
 
@@ -91,9 +92,12 @@ def count_gone(
 @compiled
 def _add(
     docs: Array, tfs: Array, length_D: Array, share_TL: Array, norm_L: Array, weight: Any, bit: Any,
-    at: Any, stop: Any, low: Any, high: Any, sums: Array, seen: Array,
+    at: Any, stop: Any, low: Any, high: Any, sums: Array, seen: Array, touched: Array,
 ) -> Any:  # fmt: skip
-    """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on."""
+    """Add a list's BM25 of documents below ``high`` to ``sums`` and its bit to ``seen``; returns where the list goes on.
+
+    ``touched`` gets a bit for each document, 64 of them in a number.
+    """
     while at < stop and docs[at] < high:
         doc, tf = np.uint32(docs[at]), tfs[at]
         length = length_D[doc]
@@ -103,6 +107,7 @@ def _add(
         else:
             sums[place] += weight * np.float32(tf) / (np.float32(tf) + norm_L[length])
         seen[place] |= bit
+        touched[place >> np.uint32(6)] |= np.uint64(1) << np.uint64(place & np.uint32(63))
         at += 1
     return at
 
@@ -121,7 +126,7 @@ def evaluate(
     """
     L = len(start_L)
     at_L = start_L.copy()
-    sums, seen = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
+    sums, seen, touched = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64), np.zeros(BLOCK >> 6, np.uint64)
     best, part, here = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.uint64)
     used = 0
     while True:
@@ -142,7 +147,7 @@ def evaluate(
                     f = field_L[n]
                     at_L[n] = _add(
                         docs, tfs, length_FD[f], share_FTL[f], norm_FL[f], weight_L[n], bits_L[n],
-                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen,
+                        at_L[n], stop_L[n], low, high, part if many else sums, here if many else seen, touched,
                     )  # fmt: skip
                     n += 1
                 if many:
@@ -155,37 +160,26 @@ def evaluate(
                     seen[d] |= here[d]
                     best[d] = 0
                     here[d] = 0
-        used = _collect(sums, seen, dead_D, low, min(BLOCK, length_FD.shape[1] - low), doc_N, score_N, seen_N, used)
+        used = _collect(sums, seen, touched, dead_D, low, doc_N, score_N, seen_N, used)
 
 
 @compiled
 def _collect(
-    sums: Array, seen: Array, dead_D: Array, low: Any, size: Any,
+    sums: Array, seen: Array, touched: Array, dead_D: Array, low: Any,
     doc_N: Array, score_N: Array, seen_N: Array, used: Any,
 ) -> Any:  # fmt: skip
     """Move what was seen of a block behind the first ``used`` documents; returns how many there are then.
 
-    Eight documents are looked at together, and those that were seen are written without a branch, which processors
-    cannot foresee here.
+    From bit to bit, since processors cannot foresee which document comes next.
     """
-    for at in range(size >> 3):
-        n = np.uint32(at << 3)
-        if not (
-            seen[n] | seen[n + 1] | seen[n + 2] | seen[n + 3] | seen[n + 4] | seen[n + 5] | seen[n + 6] | seen[n + 7]
-        ):
-            continue
-        for d in range(n, n + np.uint32(8)):
-            if seen[d]:
-                if not dead_D[low + d]:
-                    doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
-                    used += 1
-                sums[d] = 0
-                seen[d] = 0
-    for d in range(size & ~7, size):
-        if seen[d]:
-            if not dead_D[low + d]:
-                doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
-                used += 1
+    for word in range(len(touched)):
+        bits = touched[word]
+        touched[word] = 0
+        while bits:
+            d = (np.int64(word) << 6) + lowest_bit(bits)
+            bits &= bits - np.uint64(1)
+            doc_N[used], score_N[used], seen_N[used] = low + d, sums[d], seen[d]
+            used += np.int64(not dead_D[low + d])
             sums[d] = 0
             seen[d] = 0
     return used
@@ -204,7 +198,7 @@ def finish(
     for n in range(len(doc_N)):
         seen = seen_N[n]
         score_N[n] += all_words if seen & wanted == wanted else np.float32(0)
-        held = _bit_count(seen & asked)
+        held = bit_count(seen & asked)
         missing_N[n] = none if held == 0 else max(needed - held, 0)
         row_N[n] = row_D[doc_N[n]]
 
@@ -247,15 +241,6 @@ def _stands(words: Array, splits: Array, term_W: Array, slot: Any, first: Any, s
 
 
 @compiled
-def _bit_count(bits: Any) -> Any:
-    """Set bits of a uint64, written as compilers know it for one instruction."""
-    bits -= (bits >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((bits * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@compiled
 def mark_best(row_N: Array, missing_N: Array, out_I: Array) -> None:
     """Mark the rows that lack the fewest words; rows beyond ``out_I`` are left out."""
     least = np.uint8(255)
@@ -289,13 +274,38 @@ def phrase_counts(
 
 @compiled
 def best_rows(row_N: Array, score_N: Array, allowed_I: Array, k: int) -> Any:
-    """Rows int64 and scores float32 of the k best allowed ones, in no order; ties go to the lower row."""
-    score_K, row_K, size = np.zeros(k, np.float32), np.zeros(k, np.int64), 0
+    """Rows int32 and scores float32 among which the k best allowed ones are, in no order, with all that tie with the k-th.
+
+    The scores are counted in BINS of like width, so that those far from the best are left out without a comparison that
+    processors cannot foresee; hardly more than k are returned, unless very many score alike.
+    """
+    bin_N = np.empty(len(row_N), np.int16)
+    used: Any = 0
+    at: Any = 0
+    low, high = np.float32(np.inf), np.float32(-np.inf)
     for n in range(len(row_N)):
-        row = row_N[n]
-        if row < len(allowed_I) and allowed_I[row] and (size < k or score_N[n] >= score_K[0]):
-            size = _offer(score_K, row_K, size, score_N[n], row)
-    return row_K[:size], score_K[:size]
+        allowed = row_N[n] < len(allowed_I) and allowed_I[row_N[n]]
+        bin_N[n] = np.int16(allowed) - np.int16(1)
+        used += np.int64(allowed)
+        low = min(low, score_N[n] if allowed else low)
+        high = max(high, score_N[n] if allowed else high)
+    least = np.int16(0)
+    if used > k:
+        count_B, factor = np.zeros(BINS, np.int64), np.float32(BINS - 1) / max(high - low, np.float32(1e-9))
+        for n in range(len(row_N)):
+            if bin_N[n] >= 0:
+                bin_N[n] = np.int16((score_N[n] - low) * factor)
+                count_B[bin_N[n]] += 1
+        least, used = np.int16(BINS - 1), count_B[BINS - 1]
+        while used < k:
+            least -= np.int16(1)
+            used += count_B[least]
+    rows, scores = np.empty(used + 1, np.int32), np.empty(used + 1, np.float32)
+    for n in range(len(row_N)):
+        # Written whether it counts or not, for the same reason.
+        rows[at], scores[at] = row_N[n], score_N[n]
+        at += np.int64(bin_N[n] >= least)
+    return rows[:used], scores[:used]
 
 
 @compiled

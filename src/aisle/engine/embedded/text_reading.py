@@ -46,7 +46,6 @@ class Reader:
         Empty for an empty query.
         """
         # One request asks for the same text several times: to match, to search, to score.
-        self._synonyms.current()
         key = text, self._synonyms.version
         known = self._read.get(key)
         if known is None:
@@ -65,7 +64,7 @@ class Reader:
         query = self._corrected(self.lexicon.analyser.query(text))
         if query.is_empty:
             return []
-        spans = [span for span in self._synonyms.current().spans(query.words) if not _is_word(span)]
+        spans = [span for span in self._synonyms.rules.spans(query.words) if not _is_word(span)]
         return [query, *(_said(query, span) for span in spans[:MOST_VARIANTS])]
 
     @staticmethod
@@ -82,7 +81,7 @@ class Reader:
             found = [*known, Choice(begun, COMPLETED if known else 1.0)] if begun else known
         else:
             found = [Choice((own,))]
-        single = [span.found[0] for span in self._synonyms.current().spans([word]) if _is_word(span)]
+        single = [span.found[0] for span in self._synonyms.rules.spans([word]) if _is_word(span)]
         also = [(self.lexicon.term(w.term), FACTOR) for w in single]
         also += [(self.lexicon.term(term), GUESSED) for term in word.others]
         return (*found, *(Choice((term,), factor) for term, factor in dict(also).items() if term not in (own, -1)))

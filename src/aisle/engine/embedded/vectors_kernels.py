@@ -1,6 +1,7 @@
 """Compiled loops of the vector index.  Imports numba, so nothing imports this file before a vector is searched.
 
-Legend: I rows, P places (rows with a vector, in the order of their cells), C cells, N rows asked for, D width, H heap.
+Legend: I rows, P places (rows with a vector, in the order of their cells), C cells, N rows asked for, D width, H heap,
+M masks, S those that a sweep looks for.
 """
 
 from __future__ import annotations
@@ -54,44 +55,90 @@ def score_rows(base_ID: Array, delta_ND: Array, place_I: Array, row_N: Array, qu
 
 
 @compiled
-def scan(
-    codes_PD: Array,
-    scale_P: Array,
-    row_P: Array,
-    start_C: Array,
-    order_C: Array,
-    allowed_I: Array,
-    query_D: Array,
-    patience: int,
-    entries: int,
-    score_H: Array,
-    row_H: Array,
-) -> int:
-    """Look into cells in ``order_C`` until of the last ``patience`` allowed rows at most ``entries`` were among the best.
+def search(
+    codes_PD: Array, scale_P: Array, row_P: Array, start_C: Array, centre_CD: Array, centre_scale_C: Array,
+    base_ID: Array, delta_ND: Array, place_I: Array, allowed_MI: Array, mask_S: Array,
+    query_D: Array, patience: int, entries: int, score_SH: Array, row_SH: Array, used_S: Array,
+) -> None:  # fmt: skip
+    """Look into cells, nearest first, for each of the masks ``mask_S`` until of the last ``patience`` rows that it allows at
+    most ``entries`` were among the best.  Rows are compared by their codes.
 
-    Rows are compared by their codes.  The H best stand in ``score_H`` and ``row_H``, a heap with the worst first; returns
+    The H best of each mask come to stand in ``row_SH`` with their exact scores in ``score_SH``, in no order; ``used_S`` says
     how many there are.
     """
-    size, compared, entered = 0, 0, 0
-    for cell in order_C:
+    S, H = score_SH.shape
+    near_C, cell_C = np.empty(len(start_C) - 1, np.float32), np.arange(len(start_C) - 1)
+    for cell in cell_C:
+        near_C[cell] = inner_code(centre_CD[cell], query_D) * centre_scale_C[cell] if len(cell_C) > 1 else 0
+    left = _nearest_first(near_C, cell_C)
+    compared_S, entered_S, going_S = np.zeros(S, np.int64), np.zeros(S, np.int64), np.arange(S)
+    going: Any = S
+    while left > 0 and going > 0:
+        cell = cell_C[0]
+        left = _without_first(near_C, cell_C, left)
         for p in range(start_C[cell], start_C[cell + 1]):
-            row = row_P[p]
-            if not allowed_I[row]:
-                continue
-            compared += 1
-            score = inner_code(codes_PD[p], query_D) * scale_P[p]
-            if size < len(score_H):
-                _rise(score_H, row_H, size, score, row)
-                size += 1
-                entered += 1
-            elif score > score_H[0] or (score == score_H[0] and row < row_H[0]):
-                _sink(score_H, row_H, score, row)
-                entered += 1
-        if compared >= patience:
-            if entered <= entries and size == len(score_H):
-                break
-            compared, entered = 0, 0
-    return size
+            row, score, known = row_P[p], np.float32(0), False
+            for g in range(going):
+                s = going_S[g]
+                if not allowed_MI[mask_S[s], row]:
+                    continue
+                if not known:
+                    score, known = inner_code(codes_PD[p], query_D) * scale_P[p], True
+                compared_S[s] += 1
+                if used_S[s] < H:
+                    _rise(score_SH[s], row_SH[s], used_S[s], score, row)
+                    used_S[s] += 1
+                    entered_S[s] += 1
+                elif score > score_SH[s, 0] or (score == score_SH[s, 0] and row < row_SH[s, 0]):
+                    _sink(score_SH[s], row_SH[s], score, row)
+                    entered_S[s] += 1
+        still: Any = 0
+        for g in range(going):
+            s = going_S[g]
+            if compared_S[s] >= patience:
+                if entered_S[s] <= entries and used_S[s] == H:
+                    continue
+                compared_S[s], entered_S[s] = 0, 0
+            going_S[still] = s
+            still += 1
+        going = still
+    for s in range(S):
+        score_rows(base_ID, delta_ND, place_I, row_SH[s, : used_S[s]].copy(), query_D, score_SH[s, : used_S[s]])
+
+
+@compiled
+def _nearest_first(near_C: Array, cell_C: Array) -> int:
+    """Make a heap of the cells, the nearest first; returns how many there are."""
+    for at in range(len(cell_C) // 2 - 1, -1, -1):
+        _settle(near_C, cell_C, at, len(cell_C))
+    return len(cell_C)
+
+
+@compiled
+def _without_first(near_C: Array, cell_C: Array, left: int) -> int:
+    """Take the nearest cell off the heap; returns how many are left."""
+    cell_C[0] = cell_C[left - 1]
+    _settle(near_C, cell_C, 0, left - 1)
+    return left - 1
+
+
+@compiled
+def _settle(near_C: Array, cell_C: Array, at: int, left: int) -> None:
+    """Move a cell down to its place among the ``left`` ones; of cells that are as near the lower one comes first."""
+    moved = cell_C[at]
+    while True:
+        below = 2 * at + 1
+        if below >= left:
+            break
+        if below + 1 < left and _worse(
+            near_C[cell_C[below]], cell_C[below], near_C[cell_C[below + 1]], cell_C[below + 1]
+        ):
+            below += 1
+        if not _worse(near_C[moved], moved, near_C[cell_C[below]], cell_C[below]):
+            break
+        cell_C[at] = cell_C[below]
+        at = below
+    cell_C[at] = moved
 
 
 @compiled

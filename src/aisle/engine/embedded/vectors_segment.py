@@ -9,6 +9,7 @@ Legend: I rows, P rows with a vector, C cells, D width, S rows trained on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ CHUNK = 8192
 ARRAYS = ("base", "codes", "scale", "row", "start", "centre")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Segment:
     """base float16 bits uint16[I, D]; codes int8[P, D]; scale float32[P]; row int32[P]; start int64[C+1]; centre float32[C, D]."""
 
@@ -79,11 +80,13 @@ class Segment:
     def empty(cls, dim: int) -> Segment:
         return cls.of(np.zeros((0, dim), np.uint16), np.zeros(0, np.int64))
 
-    def order(self, query_D: Array) -> Array:
-        """int32[C]: cells, nearest first."""
-        if self.num_cells == 1:
-            return frozen(np.zeros(1, np.int32))
-        return frozen(np.argsort(-(self.centre @ query_D)).astype(np.int32))
+    @cached_property
+    def coded_centre(self) -> tuple[Array, Array]:
+        """int8[C, D] and float32[C]: the centres as codes, which are good enough to say which cells are near."""
+        codes_CD, scale_C = np.empty(self.centre.shape, np.int8), np.empty(self.num_cells, np.float32)
+        every = frozen(np.arange(self.num_cells, dtype=np.int32))
+        kernels.encode(frozen(bits_of(self.centre)), every, codes_CD, scale_C)
+        return frozen(codes_CD), frozen(scale_C)
 
     def save(self, folder: Path) -> None:
         for name in ARRAYS:

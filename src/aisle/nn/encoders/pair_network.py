@@ -27,6 +27,23 @@ class PairNetwork(nn.Module):
             self.first = nn.Parameter(torch.tensor(-2.0))
             self.gap = nn.Parameter(torch.full((num_grades - 2,), 2.0))
 
+    @torch.no_grad()
+    def start_at(self, share_C: Tensor) -> None:
+        """Give grades the chances ``share_C`` wherever the texts say nothing.
+
+        The cuts move by the learning rate a step: fine-tuning at 1e-4 would never bring them from a place of their own to
+        where the shop's grades lie.
+        """
+        share_C = share_C.clamp(min=1e-3) / share_C.clamp(min=1e-3).sum()
+        if not self.is_ordinal:
+            self.out.bias.copy_(share_C.log())
+            return
+        at_least_K = share_C.flip(0).cumsum(0).flip(0)[1:]
+        cut_K = -torch.logit(at_least_K)
+        self.first.copy_(cut_K[0])
+        self.gap.copy_(torch.log(torch.expm1(cut_K.diff().clamp(min=1e-3))))  # the inverse of softplus
+        self.out.bias.zero_()
+
     def forward(self, token_BT: Tensor, type_BT: Tensor, is_token_BT: Tensor) -> Tensor:
         first_BD = self.bert(token_BT, type_BT, is_token_BT)[:, 0]
         out = self.out(first_BD.to(self.out.weight.dtype)).float()

@@ -1,7 +1,7 @@
 """LREF: a judge that learns from selected pairs, from three kinds of reasoning, and not to be an optimist (arXiv:2503.09223).
 
     1. selection    three helpers choose what is hard, learnable and not mislabelled        selection.py
-    2. tuning       labels of the selected pairs
+    2. tuning       labels of all pairs (a judge that starts from nothing needs them), then of the selected ones
     3. explaining   multi-CoT: expert explaining, rule adherence, decision reflection       tasks.py
     4. de-biasing   DPO on pairs from its own beams                                         debiasing.py
     5. CumPT        one threshold from chances to a grade                                   _tiers.py
@@ -11,7 +11,7 @@ It serves the grade alone, read by prefill; its reasoning is written on demand. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -49,7 +49,10 @@ LONGEST = {"short": 8, "steps": 120}
 """Tokens of an answer at most."""
 
 LOST = 0.01
-"""Macro-F1 that de-biasing may cost: the paper's own judge trades .003 of it for accuracy."""
+"""Macro-F1 that a later stage may cost: the paper's own judge trades .003 of it for accuracy in de-biasing."""
+
+Work = Callable[[Path | None], Mapping[str, Any]]
+"""A stage: given its folder, it changes the judge and says what it did."""
 
 
 class Explaining(Settings):
@@ -62,29 +65,29 @@ class Explaining(Settings):
 
     tasks: tuple[Task, ...] = ("ee", "ra", "dr")
     together: bool = True
-    train: TrainSettings = TrainSettings(epochs=2, lr=5e-4, warmup=0.05, weight_decay=0.01)
+    train: TrainSettings = TrainSettings(epochs=1, lr=1e-3, warmup=0.05, weight_decay=0.01)
 
 
 class Debiasing(Settings):
     """
     on           whether DPO follows
     beams        answers that a prompt's search keeps
-    under_share  of under-rated prompts among the pairs
-    beta         of DPO
+    under_share  of under-rated prompts among the wrongly rated
+    held         rightly rated prompts for each wrongly rated one: what the judge must not give up
+    beta         of DPO: the log-ratio of a grade need only move by the distance of two grades' log-chances, which is about 1;
+                 the usual .1, meant for long answers, pushes on until it has moved by tens
     nll          weight of - log pi a token of the preferred answers (the paper's alpha, as far as it can be told)
     most         prompts that are searched at most
-    take_back    return to the judge before it where macro-F1 of the validation pairs fell by more than .01: a judge that is no
-                 optimist has nothing to gain here
     batch, train pairs a step, and the loop's settings
     """
 
     on: bool = True
     beams: int = Field(5, ge=2)
     under_share: float = Field(0.25, ge=0, lt=1)
-    beta: float = Field(0.1, gt=0)
+    held: float = Field(3.0, ge=0)
+    beta: float = Field(5.0, gt=0)
     nll: float = Field(0.65, ge=0)
     most: int = Field(8000, ge=1)
-    take_back: bool = True
     batch: int = Field(32, ge=1)
     train: TrainSettings = TrainSettings(epochs=2, lr=1e-4, warmup=0.2, weight_decay=0.0)
 
@@ -97,6 +100,9 @@ class Lref(LlmMethod):
     debiasing   DPO
     decide      ``label``: the grade is read at once, by prefill; ``reason``: behind reasoning that is written first
 
+    take_back   undo a later stage after which macro-F1 of the validation pairs is lower by more than .01: a few hard pairs are not
+                what every judge needs, and one that is no optimist has nothing to gain from DPO
+
     ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
     """
 
@@ -105,6 +111,7 @@ class Lref(LlmMethod):
     rationales: Rationales = Rationales()
     explaining: Explaining = Explaining()
     debiasing: Debiasing = Debiasing()
+    take_back: bool = True
     decide: Literal["label", "reason"] = "label"
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> LrefStage:
@@ -191,47 +198,72 @@ class Course:
         start = {name: tensor.detach().clone() for name, tensor in self.llm.backbone.learned().items()}
         chosen = self._stage("selected", lambda folder: self._select(start, folder))
         self.llm.backbone.load_state_dict(start, strict=False)
-        selected = self.pairs.take(np.array(chosen.pop("places"), np.int64))
-        if how.start_all and how.by != "all":
-            self._stage("started", lambda folder: self._tune("started", self.pairs, folder))
-        self._stage("tuned", lambda folder: self._tune("tuned", selected, folder))
+        selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
+        learned = {"all": self.pairs, "trusted": trusted, "nothing": selected}[how.start]
+        has_started = len(learned) > len(selected)
+        if has_started:
+            self._stage("started", lambda folder: self._tune("started", learned, folder))
+        self._stage("tuned", lambda folder: self._tune("tuned", selected, folder), may_undo=has_started)
         if method.explaining.tasks:
-            self._stage("explained", lambda folder: self._explain(selected, folder))
+            self._stage("explained", lambda folder: self._explain(learned, folder), may_undo=True)
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self.debias(folder))
+            self._stage("debiased", lambda folder: self.debias(learned, folder), may_undo=True)
         threshold = 0.5
         if len(self.held):
             threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
         self.stages.close()
         return LrefStage(method, self.env, self.llm, threshold, report=self.report)
 
-    def _stage(self, name: str, work: Any) -> dict[str, Any]:
-        found = dict(self.stages.run(name, self.llm.backbone, work))
-        self.report[name] = {key: value for key, value in found.items() if key != "places"}
+    def _stage(self, name: str, work: Work, *, may_undo: bool = False) -> dict[str, Any]:
+        tried = self._unless_worse(work) if may_undo and self.method.take_back and len(self.held) else work
+        found = dict(self.stages.run(name, self.llm.backbone, tried))
+        self.report[name] = {key: value for key, value in found.items() if key not in ("places", "trusted")}
         self.env.log(f"{name}: {self.report[name]}")
         return found
+
+    def _unless_worse(self, work: Work) -> Work:
+        """The stage, undone where it costs more than ``LOST``."""
+
+        def tried(folder: Path | None) -> Mapping[str, Any]:
+            level, backbone = self._figures()["macro_f1"], self.llm.backbone
+            before = {name: tensor.detach().clone() for name, tensor in backbone.learned().items()}
+            found = work(folder)
+            if found["macro_f1"] >= level - LOST:
+                return found
+            backbone.load_state_dict(before, strict=False)
+            return {**found, **self._figures(), "taken_back": True, "macro_f1_after": found["macro_f1"]}
+
+        return tried
 
     # -- the stages ----------------------------------------------------------------------------------------------------
 
     def _select(self, start: Mapping[str, Tensor], folder: Path | None) -> Mapping[str, Any]:
-        """``places`` of the pairs that are kept, and what the helpers said."""
+        """``places`` of the pairs that are kept and of those that are ``trusted``, and what the helpers said."""
 
         def learn(task: str, lesson: Pairs, judged: Pairs) -> Array:
-            self.llm.backbone.load_state_dict(start, strict=False)
-            self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, None)
-            return plain_chances(self.llm, judged, self.items)
+            def work(place: Path | None) -> Array:
+                self.llm.backbone.load_state_dict(start, strict=False)
+                self.train(f"helper {task}", [self.tasks.plain(lesson)], self.method.train, place)
+                return plain_chances(self.llm, judged, self.items)
+
+            return self.stages.array(task.replace(" ", "-"), folder, work)
 
         pairs, how = self.pairs, self.method.selection
         teacher = Teacher(self.tagger, pairs.scale)
         selected = select(pairs, how, learn, teacher, traffic_of(self.shop, pairs), self.env.seed)
-        found = {"places": np.flatnonzero(selected.keep).tolist(), **_told(selected, pairs)}
+        found = {
+            "places": np.flatnonzero(selected.keep).tolist(),
+            "trusted": np.flatnonzero(selected.trusted).tolist(),
+            **_told(selected, pairs),
+        }
         if selected.keep.sum() >= min(self.method.batch, len(pairs)):
             return found
         # Helpers that all say the same, as on very few pairs, leave nothing to choose from.
         self.env.log(
             f"selection keeps {selected.keep.sum()} of {len(pairs)} pairs, too few to learn from; all are used"
         )
-        return {**found, "places": list(range(len(pairs))), "all_used": True}
+        every = list(range(len(pairs)))
+        return {**found, "places": every, "trusted": every, "all_used": True}
 
     def _tune(self, name: str, pairs: Pairs, folder: Path | None) -> Mapping[str, Any]:
         self.train(name, [self.tasks.plain(pairs)], self.method.train, folder)
@@ -248,31 +280,27 @@ class Course:
                 self.train(f"explained {task}", [plain, lesson], how.train, None if folder is None else folder / task)
         return {**{task: len(lesson.places) for task, lesson in lessons.items()}, **self._figures()}
 
-    def debias(self, folder: Path | None) -> Mapping[str, Any]:
-        """DPO on what the judge gets wrong of its training pairs; returns the bias before and after."""
+    def debias(self, learned: Pairs, folder: Path | None) -> Mapping[str, Any]:
+        """DPO on what the judge gets wrong of pairs that it learned from; returns the bias before and after."""
         how, llm, env, group = self.method.debiasing, self.llm, self.env, self.stages.workers
-        order = np.random.default_rng((env.seed, 0xD1)).permutation(len(self.pairs))[: how.most]
-        part, before = self.pairs.take(np.sort(order)), self._bias()
+        order = np.random.default_rng((env.seed, 0xD1)).permutation(len(learned))[: how.most]
+        part, before = learned.take(np.sort(order)), self._bias()
         prompts = self._decided(part)
         llm.backbone.eval()
         beams = beams_of(
             llm, prompts, how.beams, 2 if self._is_plain else LONGEST[self.method.form], only_labels=self._is_plain
         )
         own = bias(part.label, np.maximum(beams.label[:, 0], 0), len(part.scale), beams)
-        counts: dict[str, Any]
-        pairs, counts = preferences(prompts, beams, part.label, under_share=how.under_share, seed=env.seed)
+        pairs, counts = preferences(
+            prompts, beams, part.label, under_share=how.under_share, held=how.held, seed=env.seed
+        )
         if len(pairs) >= group.size:
             batches = preference_batches(
                 pairs, max(min(how.batch, len(pairs)), group.size), reference=frozen(llm.backbone), seed=env.seed,
                 device=env.device, rank=group.rank, of=group.size,
             )  # fmt: skip
             loss = PreferenceLoss(beta=how.beta, nll=how.nll)
-            level, kept = self._figures(), {n: t.detach().clone() for n, t in llm.backbone.learned().items()}
             self.stages.train("debiased", llm.backbone, batches, loss, how.train, folder)
-            after = self._figures()
-            if how.take_back and after and after["macro_f1"] < level["macro_f1"] - LOST:
-                llm.backbone.load_state_dict(kept, strict=False)
-                counts |= {"taken_back": True, "macro_f1_after": after["macro_f1"]}
         return {**counts, "training": own.as_dict(), "before": before, "after": self._bias(), **self._figures()}
 
     # -- what the stages share -----------------------------------------------------------------------------------------
@@ -356,7 +384,8 @@ def _told(selected: Selected, pairs: Pairs) -> dict[str, Any]:
     """Figures of a selection."""
     agree = {f"{name}_agrees": float((said == pairs.label).mean()) for name, said in selected.said.items()}
     kept = pairs.take(np.flatnonzero(selected.keep))
-    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), **agree}
+    believed = pairs.take(np.flatnonzero(selected.trusted)).counts().tolist()
+    return {"pairs": len(pairs), "kept": len(kept), "by_grade": kept.counts().tolist(), "believed": believed, **agree}
 
 
 def _place_of_label(answer: Array, label_ids: Array) -> int:

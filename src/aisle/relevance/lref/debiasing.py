@@ -3,6 +3,9 @@
 Where the likeliest answer is wrong, the right grade mostly stands right behind it: the knowledge is there, the order is off.  So
 the preferred answer is the best beam with the right grade, the rejected one the first beam.
 
+Such pairs alone show the judge nothing but its mistakes, three of four of them too high, and the shortest way to please them is to
+grade everything lower.  So pairs that hold stand beside them: prompts whose first beam is right, preferred to the second.
+
 Legend: N pairs, G beams, C grades from worst to best.
 """
 
@@ -71,26 +74,29 @@ def beams_of(llm: Llm, prompts: Sequence[Array], width: int, longest: int, *, on
 
 
 def preferences(
-    prompts: Sequence[Array], beams: Beams, gold_N: Array, *, under_share: float, seed: int
+    prompts: Sequence[Array], beams: Beams, gold_N: Array, *, under_share: float, held: float = 0.0, seed: int
 ) -> tuple[Preferences, dict[str, int]]:
-    """Pairs for DPO, and how many came of over- and of under-rated prompts.
+    """Pairs for DPO, and how many came of over-rated, under-rated and rightly rated prompts.
 
-    All over-rated prompts are used, and of the under-rated ones as many as make ``under_share`` of all, or the judge would turn
-    into a pessimist.
+    under_share  of the wrong ones: all over-rated prompts are used, and so many under-rated ones, or the judge would turn into
+                 a pessimist
+    held         rightly rated prompts for each wrong one
     """
-    first_N = beams.label[:, 0]
-    right_NG = beams.label == gold_N[:, None]
+    first_N, right_NG = beams.label[:, 0], beams.label == gold_N[:, None]
+    random = np.random.default_rng((seed, 0xD0))
     usable = np.flatnonzero((first_N >= 0) & (first_N != gold_N) & right_NG.any(1))
     over, under = usable[first_N[usable] > gold_N[usable]], usable[first_N[usable] < gold_N[usable]]
-    most = round(under_share / (1 - under_share) * len(over))
-    under = np.sort(np.random.default_rng((seed, 0xD0)).permutation(under)[:most])
-    chosen = np.sort(np.concatenate([over, under]))
+    under = random.permutation(under)[: round(under_share / (1 - under_share) * len(over))]
+    right = np.flatnonzero((first_N == gold_N) & (beams.label[:, 1] >= 0))
+    right = random.permutation(right)[: round(held * (len(over) + len(under)))]
+    wrong = np.sort(np.concatenate([over, under]))
+    picked = [(n, int(right_NG[n].argmax()), 0) for n in wrong] + [(n, 0, 1) for n in np.sort(right)]
     pairs = Preferences(
-        [prompts[n] for n in chosen],
-        [[beams.answers[n][int(right_NG[n].argmax())]] for n in chosen],
-        [[beams.answers[n][0]] for n in chosen],
+        [prompts[n] for n, _, _ in picked],
+        [[beams.answers[n][better]] for n, better, _ in picked],
+        [[beams.answers[n][worse]] for n, _, worse in picked],
     )
-    return pairs, {"over": len(over), "under": len(under)}
+    return pairs, {"over": len(over), "under": len(under), "held": len(right)}
 
 
 def bias(gold_N: Array, said_N: Array, num_grades: int, beams: Beams | None = None) -> Bias:

@@ -44,8 +44,9 @@ class Selection(Settings):
     folds      parts of the queries, each judged by helpers that learned from the others
     sample     share of the other parts' pairs that IM and CI learn from
     share      of ``random``
-    start_all  the judge learns from every pair before it learns from the selected ones: for one that starts without any
-               knowledge of language
+    start      what the judge learns before the selected pairs, which are few and hard, and what is then explained and made into
+               preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones believe
+               in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
     """
 
     by: Literal["helpers", "confident", "random", "all"] = "helpers"
@@ -54,18 +55,20 @@ class Selection(Settings):
     folds: int = Field(2, ge=2)
     sample: float = Field(0.5, gt=0, le=1)
     share: float = Field(0.1, gt=0, le=1)
-    start_all: bool = True
+    start: Literal["all", "trusted", "nothing"] = "all"
 
 
 @dataclass(frozen=True, eq=False)
 class Selected:
     """
-    keep  bool[N]
-    said  int64[N] of each helper (or model) that was asked, by name
+    keep     bool[N]
+    said     int64[N] of each helper (or model) that was asked, by name
+    trusted  bool[N]: the label is believed, whether the pair is easy or hard
     """
 
     keep: Array
     said: dict[str, Array]
+    trusted: Array
 
 
 def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic_E: Array, seed: int) -> Selected:
@@ -76,16 +79,18 @@ def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic
 
     Raises SettingError for fewer queries than folds.
     """
+    every = np.ones(len(pairs), bool)
     if how.by == "all":
-        return Selected(np.ones(len(pairs), bool), {})
+        return Selected(every, {}, every)
     if how.by == "random":
         order = np.random.default_rng((seed, 0x5E1)).permutation(len(pairs))
         keep = np.zeros(len(pairs), bool)
         keep[order[: max(1, round(how.share * len(pairs)))]] = True
-        return Selected(keep, {})
+        return Selected(keep, {}, every)
     if how.by == "confident":
         chance_NC = _cross_fitted("model", pairs, how, lambda part: part, learn, seed)
-        return Selected(believed(chance_NC, pairs.label), {"model": chance_NC.argmax(1)})
+        keep = believed(chance_NC, pairs.label)
+        return Selected(keep, {"model": chance_NC.argmax(1)}, keep)
     draws: dict[str, Callable[[Pairs], Pairs]] = {
         "im": lambda part: at_random(part, how.sample, seed),
         "ci": lambda part: evenly_by_traffic(part, traffic_E, how.sample, seed),
@@ -94,7 +99,7 @@ def select(pairs: Pairs, how: Selection, learn: Learn, teacher: Teacher, traffic
     said: dict[str, Array] = {
         name: _cross_fitted(name, pairs, how, draws[name], learn, seed).argmax(1) for name in how.filters
     }
-    return Selected(kept(said, pairs.label, how.mislabelled), said)
+    return Selected(kept(said, pairs.label, how.mislabelled), said, trusted(said, pairs.label, how.mislabelled))
 
 
 def kept(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs", "agrees"] = "differs") -> Array:
@@ -107,6 +112,12 @@ def kept(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs",
     if "ms" in said:
         keep &= (said["ms"] != label_N) == (mislabelled == "differs")
     return keep
+
+
+def trusted(said: dict[str, Array], label_N: Array, mislabelled: Literal["differs", "agrees"] = "differs") -> Array:
+    """bool[N]: the set S without its first condition.  What the judge gets wrong of these is what S asks for, with the judge
+    itself in the place of IM: hard for it, learnable, not mislabelled."""
+    return kept({name: of for name, of in said.items() if name != "im"}, label_N, mislabelled)
 
 
 def believed(chance_NC: Array, label_N: Array) -> Array:

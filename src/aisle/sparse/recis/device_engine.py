@@ -30,7 +30,9 @@ class DeviceTables(RecisTables):
             for t in self.tables
         ]
 
-    def _look_up(self, ids: Mapping[str, Ids], training: bool, step: int) -> tuple[torch.Tensor, list[Any]]:
+    def _look_up(
+        self, ids: Mapping[str, Ids], training: bool, step: int, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
         given = {name: self._moved(name, column, num) for name, column in ids.items()}
         out, taken = torch.empty(num, self.num_columns, device=self.device), []
@@ -51,7 +53,7 @@ class DeviceTables(RecisTables):
                 _, splits, weight = given[f]
                 out[:, first : first + size] = pooled(self.embeddings[f], vector, part, splits, weight, num)
             taken.append((given, index, sizes, row_U))
-        return out, taken
+        return out.to(dtype), taken
 
     def _moved(self, name: str, column: Ids, num: int) -> tuple[torch.Tensor, Any, Any]:
         if len(column) != num:

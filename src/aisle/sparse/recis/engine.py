@@ -74,23 +74,34 @@ class FeatureTables(torch.nn.Module):
         plain = {name: torch.from_numpy(c.dense(name)) for name, c in made.items() if name not in self.embeddings}
         return {name: named[name] for name in self.embeddings} | plain
 
-    def packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
-        """float32[B, W]: all features side by side, in the order of ``self.columns``; no copy is made to join them."""
+    def packed(self, columns: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """float32[B, W]: all features side by side, in the order of ``self.columns``; no copy is made to join them.
+
+        With bfloat16 they are rounded as they are written, and bfloat16 gradients are read as they come: a model that computes
+        in bfloat16 saves two passes over both.
+        """
         made = self.chains(columns) if self.chains else {}
-        return self._packed({name: made.get(name) or _column(columns, name) for name in self.embeddings})
+        return self._packed({name: made.get(name) or _column(columns, name) for name in self.embeddings}, dtype)
 
-    def _packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
-        return self._look_up({name: _ids(column, name) for name, column in columns.items()}, False, 0)[0]
+    def _packed(self, columns: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return self._look_up({name: _ids(column, name) for name, column in columns.items()}, False, 0, dtype)[0]
 
-    def _look_up(self, ids: Mapping[str, Ids], training: bool, step: int) -> tuple[torch.Tensor, list[Any]]:
+    def _look_up(
+        self, ids: Mapping[str, Ids], training: bool, step: int, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, list[Any]]:
         num = len(next(iter(ids.values())))
-        out_BW = self._outputs(num * self.num_columns).reshape(num, self.num_columns)
+        size = num * self.num_columns
+        # Sums of several ids are not rounded one by one.
+        rounds = dtype == torch.bfloat16 and all(c.splits is None and c.weight is None for c in ids.values())
+        flat = self._outputs((size + 1) // 2).view(np.uint16)[:size] if rounds else self._outputs(size)
+        out_BW = flat.reshape(num, self.num_columns)
 
         def batch_of(n: int) -> Batch:
             return self._joined[n](ids, num)
 
         taken = self.lookup.forward(self.each, self.tables, batch_of, out_BW, training, step)
-        return torch.from_numpy(out_BW), taken
+        out = torch.from_numpy(out_BW)
+        return out.view(torch.bfloat16) if rounds else out.to(dtype), taken
 
 
 class RecisTables(FeatureTables):
@@ -119,20 +130,21 @@ class RecisTables(FeatureTables):
         ]
         for table in tables:
             table.make_ready(ready_ids // len(tables))
-        spread = dist.is_available() and dist.is_initialized()
+        spread = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         super().__init__(embeddings, features, layout, tables, Spread() if spread else Local(), threads)
         self.optimiser, self.evict_every, self.steps = optimiser, evict_every, 0
         self._anchor = torch.zeros((), requires_grad=True)
         self._changes: serving.Changes | None = None
         self._arriving: list[Callable[[], None]] = []
 
-    def _packed(self, columns: Mapping[str, Any]) -> torch.Tensor:
+    def _packed(self, columns: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> torch.Tensor:
         if not (self.training and torch.is_grad_enabled()):
-            return super()._packed(columns)
-        return _Packed.apply(self._anchor, self, {name: _ids(column, name) for name, column in columns.items()})
+            return super()._packed(columns, dtype)
+        return _Packed.apply(self._anchor, self, {name: _ids(column, name) for name, column in columns.items()}, dtype)
 
     def _receive(self, taken: list[Any], grad: torch.Tensor) -> None:
-        grad_BW: Array = grad.detach().to(torch.float32).contiguous().numpy()
+        grad = grad.detach().contiguous()
+        grad_BW: Array = (grad.view(torch.uint16) if grad.dtype == torch.bfloat16 else grad.to(torch.float32)).numpy()
 
         arrive = self.lookup.backward(self.each, self.tables, taken, grad_BW)
         if arrive is not None:
@@ -226,15 +238,17 @@ class _Packed(torch.autograd.Function):
     """Carries gradients into the tables; the anchor is there because autograd follows tensors only."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: torch.Tensor, tables: RecisTables, ids: Mapping[str, Ids]) -> torch.Tensor:
-        out, taken = tables._look_up(ids, True, tables.steps + 1)
+    def forward(
+        ctx: Any, anchor: torch.Tensor, tables: RecisTables, ids: Mapping[str, Ids], dtype: torch.dtype
+    ) -> torch.Tensor:
+        out, taken = tables._look_up(ids, True, tables.steps + 1, dtype)
         ctx.tables, ctx.taken = tables, taken
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, None, None, None]:
         ctx.tables._receive(ctx.taken, grad)
-        return None, None, None
+        return None, None, None, None
 
 
 def _column(columns: Mapping[str, Any], name: str) -> Any:

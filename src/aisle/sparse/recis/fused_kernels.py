@@ -20,7 +20,7 @@ def look_up(
     features: Any, splits: Any, weight: Any, id_bits: Any, key: Any, num_admitted: Any, times: Any,
     entry: Any, payload: Any, mask: Any, count: Any, free: Any,
     index: Any, row_U: Any, slot_U: Any, new_key: Any, new_row: Any,
-    data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, slot: Any, slot_width: Any, std: Any, seed: Any,
+    data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any, std: Any, seed: Any,
     out: Any, out_width: Any, num_samples: Any,
 ) -> None:  # fmt: skip
     """``encode``, ``find_or_add`` (every key counts once), ``begin_rows`` and ``pool`` of float32 vectors."""
@@ -30,8 +30,8 @@ def look_up(
         encode(features[f : f + 1], id_bits, key)
         find_or_add(
             key[first:last], num_admitted - first, times, 1, entry, payload, mask, count, free,
-            index[first:last], row_U, slot_U, new_key, new_row, data, width,
+            index[first:last], row_U, slot_U, new_key, new_row, data, record,
         )  # fmt: skip
         new = slice(begun, count[NUM_NEW])
-        begin_rows(new_key[new], new_row[new], data, bf16, is_bf16, width, dim, slot, slot_width, std, seed)
-        pool(features[f : f + 1], splits, weight, index, row_U, data, width, dim, out, out_width, num_samples)
+        begin_rows(new_key[new], new_row[new], data, bf16, is_bf16, record, dim, std, seed)
+        pool(features[f : f + 1], splits, weight, index, row_U, data, record, dim, out, out_width, num_samples)

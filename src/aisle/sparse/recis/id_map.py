@@ -88,17 +88,17 @@ class IdMap:
         return Found(index, row_U[:unique]), slot_U[:unique], (new_key[:fresh], new_row[:fresh])
 
     def find_or_add(
-        self, key: Array, num_admitted: int, times: Array, min_count: int, data: Array, width: int
+        self, key: Array, num_admitted: int, times: Array, min_count: int, data: Array, record: int
     ) -> tuple[Found, Array, tuple[Array, Array]]:
         """(rows of the keys, entry of each distinct one, keys and rows of the new), admitting the first ``num_admitted`` keys."""
         written = self.room_for(len(key))
-        kernels.find_or_add(key, num_admitted, times, min_count, *written, data, width)
+        kernels.find_or_add(key, num_admitted, times, min_count, *written, data, record)
         return self.found(written)
 
-    def find(self, key: Array, data: Array, width: int) -> Array:
+    def find(self, key: Array, data: Array, record: int) -> Array:
         """int32[P] rows, -1 where a key has none.  Changes nothing."""
         row_P = np.empty(len(key), np.int32)
-        kernels.find(key, self.entry, self.payload, self.mask, data, width, row_P)
+        kernels.find(key, self.entry, self.payload, self.mask, data, record, row_P)
         return row_P
 
     def listed(self) -> tuple[Array, Array]:

@@ -25,6 +25,7 @@ WIDE = 16
 
 FLOAT = ir.FloatType()
 INT = ir.IntType(32)
+SHORT = ir.IntType(16)
 VECTOR = ir.VectorType(FLOAT, LANES)
 POINTER = ir.PointerType(ir.IntType(8))
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,25 +49,38 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> A
     return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
 
 
-def _numbers(kind: Any) -> None:
-    """Other numbers would be read as float32, bit by bit.  Raises TypingError when the loop is compiled."""
-    if kind.dtype != types.float32:
+def _is_bf16(kind: Any) -> bool:
+    """Whether an array holds bfloat16 (as uint16) and not float32.  Other numbers would be read as these, bit by bit.  Raises
+    TypingError, when the loop is compiled, for those."""
+    if kind.dtype not in (types.float32, types.uint16):
         raise TypingError(f"a loop over lanes was given an array of {kind.dtype}; it takes float32")
+    return bool(kind.dtype == types.uint16)
 
 
 def _load(context: Any, builder: Any, kind: Any, array: Any, place: Any, lanes: int = LANES) -> Any:
-    _numbers(kind)
-    vector = ir.VectorType(FLOAT, lanes)
-    pointer = builder.bitcast(_pointer(context, builder, kind, array, place), ir.PointerType(vector))
-    value = builder.load(pointer)
-    value.align = 4
+    """float32 numbers from float32 or bfloat16."""
+    is_bf16, vector, words = _is_bf16(kind), ir.VectorType(FLOAT, lanes), ir.VectorType(INT, lanes)
+    held = ir.VectorType(SHORT, lanes) if is_bf16 else vector
+    value = builder.load(builder.bitcast(_pointer(context, builder, kind, array, place), ir.PointerType(held)))
+    value.align = 2 if is_bf16 else 4
+    if is_bf16:
+        high = builder.shl(builder.zext(value, words), ir.Constant(words, [16] * lanes))
+        value = builder.bitcast(high, vector)
     return value
 
 
 def _store(context: Any, builder: Any, value: Any, kind: Any, array: Any, place: Any) -> None:
-    _numbers(kind)
+    """float32 numbers to float32, or to the nearest bfloat16 (of two the even one)."""
+    is_bf16, lanes = _is_bf16(kind), value.type.count
+    if is_bf16:
+        words = ir.VectorType(INT, lanes)
+        bits = builder.bitcast(value, words)
+        sixteen, one, half = (ir.Constant(words, [n] * lanes) for n in (16, 1, 0x7FFF))
+        odd = builder.and_(builder.lshr(bits, sixteen), one)
+        rounded = builder.lshr(builder.add(builder.add(bits, half), odd), sixteen)
+        value = builder.trunc(rounded, ir.VectorType(SHORT, lanes))
     pointer = builder.bitcast(_pointer(context, builder, kind, array, place), ir.PointerType(value.type))
-    builder.store(value, pointer).align = 4
+    builder.store(value, pointer).align = 2 if is_bf16 else 4
 
 
 def _all(builder: Any, scalar: Any, lanes: int = LANES) -> Any:
@@ -141,12 +155,13 @@ def _adds(lanes: int) -> Any:
     return add
 
 
-copy8, copy16, add8, add16 = _copies(LANES), _copies(WIDE), _adds(LANES), _adds(WIDE)
+copy1, copy8, copy16 = _copies(1), _copies(LANES), _copies(WIDE)
+add1, add8, add16 = _adds(1), _adds(LANES), _adds(WIDE)
 
 
 @njit(inline="always")
 def copy_row(source: Any, i: Any, target: Any, j: Any, dim: Any) -> None:
-    """target[j:j+D] = source[i:i+D]"""
+    """target[j:j+D] = source[i:i+D], each float32 or, as uint16, bfloat16"""
     if dim == WIDE:
         copy16(source, i, target, j)
     else:
@@ -154,7 +169,7 @@ def copy_row(source: Any, i: Any, target: Any, j: Any, dim: Any) -> None:
         for d in range(0, whole, LANES):
             copy8(source, i + d, target, j + d)
         for d in range(whole, dim):
-            target[j + d] = source[i + d]
+            copy1(source, i + d, target, j + d)
 
 
 @njit(inline="always")
@@ -167,7 +182,17 @@ def add_row(factor: Any, source: Any, i: Any, target: Any, j: Any, dim: Any) -> 
         for d in range(0, whole, LANES):
             add8(factor, source, i + d, target, j + d)
         for d in range(whole, dim):
-            target[j + d] += factor * source[i + d]
+            add1(factor, source, i + d, target, j + d)
+
+
+@njit(inline="always")
+def ask(data: Any, row: Any, record: Any) -> None:
+    """Ask for the record of a row, every line of it: ``data[row * record]`` and R words from there (0: nothing)."""
+    first = row * record
+    for at in range(first, first + record, WIDE):
+        prefetch(data, at)
+    if record % WIDE > 0:
+        prefetch(data, first + record - 1)
 
 
 @intrinsic

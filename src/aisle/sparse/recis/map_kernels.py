@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from aisle.sparse.recis.lanes import compiled, prefetch
+from aisle.sparse.recis.lanes import ask, compiled, prefetch
 
 EMPTY = 0
 """No key, and what memory holds that nobody wrote.  Child tables stop below 4095, so a coalesced key is never -1, and key + 1
@@ -52,7 +52,7 @@ def _place(key: Any, entry: Any, mask: Any) -> Any:
 @compiled
 def find_or_add(
     key: Any, num_admitted: Any, times: Any, min_count: Any, entry: Any, payload: Any, mask: Any, count: Any, free: Any,
-    index: Any, row_U: Any, slot_U: Any, new_key: Any, new_row: Any, data: Any, width: Any,
+    index: Any, row_U: Any, slot_U: Any, new_key: Any, new_row: Any, data: Any, record: Any,
 ) -> None:  # fmt: skip
     """Rows for the keys of a batch, new ones for the first ``num_admitted`` keys that have none.
 
@@ -115,15 +115,14 @@ def find_or_add(
             slot_U[u] = place
             row_U[u] = row
             payload[4 * place + 3] = u
-            for at in range(row * width, (row + 1) * width, 16):
-                prefetch(data, at)
+            ask(data, row, record)
         index[j] = u
     count[NUM_UNIQUE] = unique
     count[NUM_NEW] = fresh
 
 
 @compiled
-def find(key: Any, entry: Any, payload: Any, mask: Any, data: Any, width: Any, row_P: Any) -> None:
+def find(key: Any, entry: Any, payload: Any, mask: Any, data: Any, record: Any, row_P: Any) -> None:
     """The row of each key, -1 where it has none.  Writes nothing else, so that many may read at once."""
     num = len(key)
     for j in range(-AHEAD, num):
@@ -135,7 +134,7 @@ def find(key: Any, entry: Any, payload: Any, mask: Any, data: Any, width: Any, r
             if entry[2 * place] != EMPTY:
                 row = max(row, np.int64(payload[4 * place + 2]))
             if row >= 0:
-                prefetch(data, row * width)
+                prefetch(data, row * record)
             row_P[j] = row
 
 

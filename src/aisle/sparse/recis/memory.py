@@ -21,7 +21,7 @@ from aisle.core.errors import AisleError
 from aisle.core.lists import Array
 
 _ON_LINUX = sys.platform == "linux"
-_NO_RESERVE = 0x4000 if _ON_LINUX else 0
+NO_RESERVE = 0x4000 if _ON_LINUX else 0
 SMALLEST = 1 << 20
 LINE = 64
 """Bytes of a cache line."""
@@ -98,7 +98,7 @@ _UNHELD = _taken(deque([np.empty(0)]))[1]
 def _mapped(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows: pages are committed at once
         return mmap.mmap(-1, size)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE)
     if hasattr(mmap, "MADV_HUGEPAGE") and size >= SMALLEST:
         with suppress(OSError):  # a kernel without large pages
             memory.madvise(mmap.MADV_HUGEPAGE)

@@ -4,7 +4,7 @@
 back by chance: up with the probability of the part cut off, so that steps smaller than a bfloat16 digit still count in the
 mean.  The chance depends on the row's numbers and the step only, so a resumed training rounds alike.
 
-Row r's vector begins at ``data[r * width]``, its moments at ``slot[r * slot_width]``; places of moments count from there.
+The record of row r begins at ``data[r * record]`` with its vector; places of moments count from there.
 
 Legend: U rows, D width of a vector.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from aisle.sparse.recis.lanes import LANES, WIDE, adagrad8, adam8, add_row, compiled, prefetch, squares8
+from aisle.sparse.recis.lanes import LANES, adagrad8, adam8, add_row, ask, compiled, squares8
 from aisle.sparse.recis.map_kernels import mixed
 
 AHEAD = 16
@@ -24,13 +24,9 @@ AHEAD = 16
 
 
 @njit(inline="always")
-def _ask(row_U: Any, u: Any, data: Any, width: Any, slot: Any, slot_width: Any) -> None:
+def _ask(row_U: Any, u: Any, data: Any, record: Any) -> None:
     if u + AHEAD < len(row_U):
-        row = np.int64(row_U[u + AHEAD])
-        for at in range(row * width, (row + 1) * width, WIDE):
-            prefetch(data, at)
-        for at in range(row * slot_width, (row + 1) * slot_width, WIDE):
-            prefetch(slot, at)
+        ask(data, np.int64(row_U[u + AHEAD]), record)
 
 
 @njit(inline="always")
@@ -51,7 +47,7 @@ def _narrow(scratch: Any, bf16: Any, at: Any, dim: Any, step: Any) -> None:
 
 @compiled
 def adam(
-    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, slot: Any, slot_width: Any,
+    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any,
     places: Any, rule: Any, bias: Any, steps: Any, step: Any,
 ) -> None:  # fmt: skip
     """Adam, moments at ``places`` (m, v, own step; -1: none); ``rule`` is (keep, beta1, beta2, lr, eps).
@@ -65,26 +61,26 @@ def adam(
     one = np.float32(1)
     last = len(bias) - 1
     for u in range(len(row_U)):
-        _ask(row_U, u, data, width, slot, slot_width)
-        first, kept = np.int64(row_U[u]) * width, np.int64(row_U[u]) * slot_width
+        _ask(row_U, u, data, record)
+        first = np.int64(row_U[u]) * record
         weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)
             weight, w = scratch, np.int64(0)
         now = step
         if places[2] >= 0:
-            now = np.int64(steps[kept + places[2]]) + 1
-            steps[kept + places[2]] = now
+            now = np.int64(steps[first + places[2]]) + 1
+            steps[first + places[2]] = now
         size = lr * bias[min(now, last)]
         exact = (keep, beta1, beta2, size, eps)
         for d in range(0, whole, LANES):
-            adam8(weight, w + d, slot, kept + places[0] + d, kept + places[1] + d, value, u * dim + d, scale, exact)
+            adam8(weight, w + d, data, first + places[0] + d, first + places[1] + d, value, u * dim + d, scale, exact)
         for d in range(whole, dim):
             g = scale * value[u * dim + d]
-            m = beta1 * slot[kept + places[0] + d] + (one - beta1) * g
-            v = beta2 * slot[kept + places[1] + d] + (one - beta2) * (g * g)
-            slot[kept + places[0] + d] = m
-            slot[kept + places[1] + d] = v
+            m = beta1 * data[first + places[0] + d] + (one - beta1) * g
+            v = beta2 * data[first + places[1] + d] + (one - beta2) * (g * g)
+            data[first + places[0] + d] = m
+            data[first + places[1] + d] = v
             weight[w + d] = keep * weight[w + d] - size * m / (np.sqrt(v) + eps)
         if is_bf16:
             _narrow(scratch, bf16, 2 * first, dim, step)
@@ -92,7 +88,7 @@ def adam(
 
 @compiled
 def adagrad(
-    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, slot: Any, slot_width: Any,
+    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any,
     place: Any, by_row: Any, rule: Any, step: Any,
 ) -> None:  # fmt: skip
     """Adagrad with one sum a row (of the mean square) or one a number; ``rule`` is (keep, lr, eps)."""
@@ -100,8 +96,8 @@ def adagrad(
     scratch = np.empty(dim, np.float32)
     keep, lr, eps = rule
     for u in range(len(row_U)):
-        _ask(row_U, u, data, width, slot, slot_width)
-        first, kept = np.int64(row_U[u]) * width, np.int64(row_U[u]) * slot_width
+        _ask(row_U, u, data, record)
+        first = np.int64(row_U[u]) * record
         weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)
@@ -112,16 +108,16 @@ def adagrad(
                 square += squares8(value, u * dim + d)
             for d in range(whole, dim):
                 square += value[u * dim + d] * value[u * dim + d]
-            total = slot[kept + place] + scale * scale * square / np.float32(dim)
-            slot[kept + place] = total
+            total = data[first + place] + scale * scale * square / np.float32(dim)
+            data[first + place] = total
             _move(weight, w, value, u * dim, dim, keep, scale * lr / (np.sqrt(total) + eps))
         else:
             for d in range(0, whole, LANES):
-                adagrad8(weight, w + d, slot, kept + place + d, value, u * dim + d, scale, rule)
+                adagrad8(weight, w + d, data, first + place + d, value, u * dim + d, scale, rule)
             for d in range(whole, dim):
                 g = scale * value[u * dim + d]
-                total = slot[kept + place + d] + g * g
-                slot[kept + place + d] = total
+                total = data[first + place + d] + g * g
+                data[first + place + d] = total
                 weight[w + d] = keep * weight[w + d] - lr * g / (np.sqrt(total) + eps)
         if is_bf16:
             _narrow(scratch, bf16, 2 * first, dim, step)
@@ -129,15 +125,15 @@ def adagrad(
 
 @compiled
 def sgd(
-    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, slot: Any, slot_width: Any,
+    row_U: Any, value: Any, scale: Any, data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any,
     rule: Any, step: Any,
 ) -> None:  # fmt: skip
     """weight = keep * weight - lr * gradient; ``rule`` is (keep, lr)."""
     scratch = np.empty(dim, np.float32)
     keep, lr = rule
     for u in range(len(row_U)):
-        _ask(row_U, u, data, width, slot, slot_width)
-        first = np.int64(row_U[u]) * width
+        _ask(row_U, u, data, record)
+        first = np.int64(row_U[u]) * record
         weight, w = data, first
         if is_bf16:
             _widen(bf16, 2 * first, scratch, dim)

@@ -62,7 +62,7 @@ class Adam(Settings):
         places = np.array([rows.place["m"], rows.place["v"], rows.place.get("own_step", -1)])
         bias = _bias_of_rows(self.beta1, self.beta2) if self.step == "row" else np.array([self.bias(step)], f)
         rule = (f(self.keep(lr)), f(self.beta1), f(self.beta2), f(lr), f(self.eps))
-        kernels.adam(row_U, value, f(scale), *rows.arrays, *rows.slots, places, rule, bias, rows.words, step)
+        kernels.adam(row_U, value, f(scale), *rows.arrays, places, rule, bias, rows.words, step)
 
 
 @lru_cache(8)
@@ -96,9 +96,7 @@ class Adagrad(Settings):
 
         f = np.float32
         rule = (f(self.keep(lr)), f(lr), f(self.eps))
-        kernels.adagrad(
-            row_U, value, f(scale), *rows.arrays, *rows.slots, rows.place["s"], self.sums == "row", rule, step
-        )
+        kernels.adagrad(row_U, value, f(scale), *rows.arrays, rows.place["s"], self.sums == "row", rule, step)
 
 
 class Sgd(Settings):
@@ -118,7 +116,7 @@ class Sgd(Settings):
         from aisle.sparse.recis import optimiser_kernels as kernels
 
         f = np.float32
-        kernels.sgd(row_U, value, f(scale), *rows.arrays, *rows.slots, (f(self.keep(lr)), f(lr)), step)
+        kernels.sgd(row_U, value, f(scale), *rows.arrays, (f(self.keep(lr)), f(lr)), step)
 
 
 Optimiser = Annotated[Adam | Adagrad | Sgd, Field(discriminator="kind")]

@@ -1,7 +1,7 @@
 """Compiled loops over rows: fill new ones, pool the vectors of a batch, and sum its gradients by row.
 
-Vectors stand in one flat float32 array: that of row r begins at ``r * width``; ``bf16[2 * r * width + d]`` is number d of a
-bfloat16 one.  What the optimiser keeps of row r begins at ``slot[r * slot_width]``.
+Rows stand in one flat float32 array: the record of row r, its vector first, begins at ``data[r * record]``;
+``bf16[2 * r * record + d]`` is number d of a bfloat16 one.
 
 Batches are worked on feature by feature: the rows of one feature fit into a core's own cache, those of all do not.
 
@@ -36,22 +36,18 @@ def nearest(bits: Any) -> Any:
 
 @compiled
 def begin_rows(
-    key: Any, row: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, slot: Any, slot_width: Any,
-    std: Any, seed: Any,
-) -> None:  # fmt: skip
+    key: Any, row: Any, data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any, std: Any, seed: Any
+) -> None:
     """New rows: a vector that depends on key and seed only, and slots of 0.
 
     A number is the sum of four 16-bit ones, which is bell-shaped and ends at 3.46 standard deviations.
     """
     scratch = np.zeros(dim, np.float32)
     for n in range(len(key)):
-        first = np.int64(row[n]) * width
-        for at in range(np.int64(row[n]) * slot_width, (np.int64(row[n]) + 1) * slot_width):
-            slot[at] = 0
-        if std <= 0:
-            for at in range(first, first + width):
-                data[at] = 0
-        else:
+        first = np.int64(row[n]) * record
+        for at in range(first, first + record):
+            data[at] = 0
+        if std > 0:
             start = mixed(np.uint64(key[n]) + np.uint64(seed) * np.uint64(GOLDEN))
             if is_bf16:
                 _bell(start, std, scratch, 0, dim)
@@ -74,7 +70,7 @@ def _bell(start: Any, std: Any, out: Any, at: Any, dim: Any) -> None:
 
 
 @compiled
-def read_rows(row: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any, out: Any) -> None:
+def read_rows(row: Any, data: Any, bf16: Any, is_bf16: Any, record: Any, dim: Any, out: Any) -> None:
     """out float32[N * D]: the vector of each row, 0 for row -1."""
     bits = out.view(np.uint32)
     for n in range(len(row)):
@@ -82,7 +78,7 @@ def read_rows(row: Any, data: Any, bf16: Any, is_bf16: Any, width: Any, dim: Any
         if row[n] < 0:
             out[at : at + dim] = 0
             continue
-        first = np.int64(row[n]) * width
+        first = np.int64(row[n]) * record
         if is_bf16:
             for d in range(dim):
                 bits[at + d] = np.uint32(bf16[2 * first + d]) << np.uint32(16)
@@ -98,20 +94,20 @@ def is_single(feature: Any) -> Any:
 
 @compiled
 def pool(
-    features: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any,
+    features: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, record: Any, dim: Any,
     out: Any, out_width: Any, num_samples: Any,
 ) -> None:  # fmt: skip
     """out float32[B * out_width]: the combined vectors of each feature in its columns, 0 where there is none."""
     for f in range(len(features)):
         if is_single(features[f]):
-            _pool_single(features[f], index, row_U, data, width, dim, out, out_width, num_samples)
+            _pool_single(features[f], index, row_U, data, record, dim, out, out_width, num_samples)
         else:
-            _pool_ragged(features[f], splits, weight, index, row_U, data, width, dim, out, out_width, num_samples)
+            _pool_ragged(features[f], splits, weight, index, row_U, data, record, dim, out, out_width, num_samples)
 
 
 @njit
 def _pool_single(
-    feature: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any, out: Any, out_width: Any, num_samples: Any
+    feature: Any, index: Any, row_U: Any, data: Any, record: Any, dim: Any, out: Any, out_width: Any, num_samples: Any
 ) -> None:
     first, at = feature[FIRST], feature[COLUMN]
     for b in range(num_samples):
@@ -119,13 +115,13 @@ def _pool_single(
         if u < 0:
             out[at : at + dim] = 0
         else:
-            copy_row(data, np.int64(row_U[u]) * width, out, at, dim)
+            copy_row(data, np.int64(row_U[u]) * record, out, at, dim)
         at += out_width
 
 
 @njit
 def _pool_ragged(
-    feature: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, width: Any, dim: Any,
+    feature: Any, splits: Any, weight: Any, index: Any, row_U: Any, data: Any, record: Any, dim: Any,
     out: Any, out_width: Any, num_samples: Any,
 ) -> None:  # fmt: skip
     """Any number of ids a sample: their sum, their mean, or the first side by side."""
@@ -142,7 +138,7 @@ def _pool_ragged(
         for p in range(low, high):
             if index[p] >= 0:
                 factor = scale if feature[WEIGHT] < 0 else scale * weight[weights + p]
-                add_row(factor, data, np.int64(row_U[index[p]]) * width, out, at, dim)
+                add_row(factor, data, np.int64(row_U[index[p]]) * record, out, at, dim)
             if kind == TILE:
                 at += dim
 
@@ -234,7 +230,7 @@ def encode(features: Any, id_bits: Any, key: Any) -> None:
 
 
 @compiled
-def stamp(row_U: Any, words: Any, slot_width: Any, place: Any, step: Any) -> None:
-    """Write the step of last access into word ``place`` of each row's slots."""
+def stamp(row_U: Any, words: Any, record: Any, place: Any, step: Any) -> None:
+    """Write the step of last access into word ``place`` of each row's record."""
     for u in range(len(row_U)):
-        words[np.int64(row_U[u]) * slot_width + place] = step
+        words[np.int64(row_U[u]) * record + place] = step

@@ -3,9 +3,8 @@
 The 65,536 slices of the keys' hash are dealt out in contiguous ranges, one a rank.  Each rank sends the distinct keys of its
 batch to their owners, gets vectors back, pools them itself, and sends summed gradients the same way in reverse.
 
-An exchange between processes costs its latency, a third of a millisecond between two on one machine and two between four on two
-processors, almost whatever its size.  So all tables of a batch share one exchange of keys, one of vectors and one of
-gradients, and the last is under way while the dense part goes on.
+An exchange between processes costs its latency, almost whatever its size.  So all tables of a batch share one exchange of keys,
+one of vectors and one of gradients, and the last is under way while the dense part goes on.
 
 Legend: P keys of a batch, U distinct ones here, R keys received, D width of a vector; sent[t][r] keys of table t for rank r.
 """
@@ -14,26 +13,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
 import torch.distributed as dist
 from numba import njit
 
 from aisle.core.lists import Array
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
+from aisle.sparse.recis.exchange import Exchange
 from aisle.sparse.recis.id_map import NO_TIMES, Found
 from aisle.sparse.recis.lanes import compiled
 from aisle.sparse.recis.lookup import BatchOf, averaged, counted
 from aisle.sparse.recis.map_kernels import mixed
+from aisle.sparse.recis.shared import exchange_of
 from aisle.sparse.recis.table import Table, dense_source
 from aisle.sparse.recis.threads import SideBySide
 
 SLICES = 1 << 16
-ROOM = 1 << 10
-"""Words of a message about keys, to begin with."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +67,11 @@ class Spread:
     def __init__(self, group: Any = None) -> None:
         self.group = group
         self.rank, self.num_ranks = dist.get_rank(group), dist.get_world_size(group)
-        self._room = ROOM
+
+    @cached_property
+    def _way(self) -> Exchange:
+        """Found at the first look-up, since all ranks have to look for it together."""
+        return exchange_of(self.group)
 
     def forward(
         self, each: SideBySide, tables: Sequence[Table], batch_of: BatchOf, out: Array, training: bool, step: int
@@ -136,81 +139,45 @@ class Spread:
         return Asked(batch, place[index], key, times, sent)
 
     def _exchange_keys(self, asked: list[Asked]) -> tuple[list[Array], list[Array], list[Array]]:
-        """By table: the keys that others ask for, by sender; their times, empty where none are sent; how many each sent.
-
-        Nobody knows how much the others send.  A message begins with the longest length of its sender's messages and with the
-        number of keys of each table; what does not fit into the room that all have agreed on follows in a second exchange,
-        and the room grows for the next time.
-        """
-        head = 1 + len(asked)
+        """By table: the keys that others ask for, by sender; their times, empty where none are sent; how many each sent."""
         counts = np.stack([a.sent for a in asked], 1)  # [ranks, tables]
-        words = np.array([1 + (len(a.times) > 0) for a in asked])
-        longest = head + int((counts @ words).max())
-        columns = [[a.key, a.times] if len(a.times) else [a.key] for a in asked]
+        timed = [len(a.times) > 0 for a in asked]
+        columns = [[a.key, a.times] if with_times else [a.key] for a, with_times in zip(asked, timed, strict=True)]
         ends = [np.concatenate([[0], a.sent.cumsum()]) for a in asked]
-        message = np.zeros((self.num_ranks, max(longest, self._room)), np.int64)
-        for r in range(self.num_ranks):
-            mine = [c[e[r] : e[r + 1]] for own, e in zip(columns, ends, strict=True) for c in own]
-            flat = np.concatenate([[longest], counts[r], *mine])
-            message[r, : len(flat)] = flat
-        got = self._swapped(message[:, : self._room])
-        most = int(got[:, 0].max())
-        if most > self._room:
-            rest = np.zeros((self.num_ranks, most - self._room), np.int64)
-            rest[:, : message.shape[1] - self._room] = message[:, self._room :]
-            got = np.hstack([got, self._swapped(rest)])
-            self._room = -(-5 * most // 4 // ROOM) * ROOM
-        received = got[:, 1:head]
+        got = self._way.swap(
+            [
+                [counts[r], *(c[e[r] : e[r + 1]] for own, e in zip(columns, ends, strict=True) for c in own)]
+                for r in range(self.num_ranks)
+            ]
+        )
+        received = np.stack([message[: len(asked)] for message in got], 1)  # [tables, ranks]
         keys: list[list[Array]] = [[] for _ in asked]
         times: list[list[Array]] = [[] for _ in asked]
-        for r in range(self.num_ranks):
-            at = head
-            for t, num in enumerate(received[r].tolist()):
-                keys[t].append(got[r, at : at + num])
-                times[t].append(got[r, at + num : at + int(words[t]) * num])
-                at += int(words[t]) * num
-        joined = [np.concatenate(part) for part in keys], [np.concatenate(part) for part in times]
-        return *joined, list(received.T)
-
-    def _swapped(self, message: Array) -> Array:
-        """Row r for rank r -> row r from rank r."""
-        out = torch.empty(message.shape, dtype=torch.int64)
-        dist.all_to_all_single(out, torch.from_numpy(np.ascontiguousarray(message)), group=self.group)
-        return out.numpy()
+        for r, message in enumerate(got):
+            at = len(asked)
+            for t, num in enumerate(received[:, r].tolist()):
+                keys[t].append(message[at : at + num])
+                at += num
+                if timed[t]:
+                    times[t].append(message[at : at + num])
+                    at += num
+        none = np.zeros(0, np.int64)
+        return [np.concatenate(k) for k in keys], [np.concatenate([none, *t]) for t in times], list(received)
 
     def _exchange(self, tables: list[Array], sent: list[Array], received: list[Array]) -> Callable[[], list[Array]]:
         """float32 rows of every table by receiver -> the same by sender, flat; on their way until the result is called."""
         widths = [rows.shape[1] for rows in tables]
-        out = torch.empty(int(sum(r.sum() * w for r, w in zip(received, widths, strict=True))))
-        given = torch.from_numpy(_interleaved([rows.reshape(-1) for rows in tables], sent, widths))
-        sizes = [
-            [int(sum(n[r] * w for n, w in zip(part, widths, strict=True))) for r in range(self.num_ranks)]
-            for part in (received, sent)
+        apart = [
+            np.split(rows.reshape(-1), (n.cumsum() * rows.shape[1])[:-1]) for rows, n in zip(tables, sent, strict=True)
         ]
-        work = dist.all_to_all_single(out, given, *sizes, group=self.group, async_op=True)
+        sizes = np.stack([n * w for n, w in zip(received, widths, strict=True)], 1)  # [ranks, tables]
+        arriving = self._way.send([[part[r] for part in apart] for r in range(self.num_ranks)], sizes.sum(1).tolist())
 
         def arrived() -> list[Array]:
-            work.wait()
-            return _apart(out.numpy(), received, widths)
+            parts = [np.split(a, s.cumsum()[:-1]) for a, s in zip(arriving(), sizes, strict=True)]
+            return [np.concatenate(of_table) for of_table in zip(*parts, strict=True)]
 
         return arrived
-
-
-def _interleaved(flat: list[Array], sent: list[Array], widths: list[int]) -> Array:
-    """Numbers table by table, by rank in each -> rank by rank, by table in each."""
-    if len(flat) == 1:
-        return flat[0]
-    parts = [np.split(f, (n.cumsum() * w)[:-1]) for f, n, w in zip(flat, sent, widths, strict=True)]
-    return np.concatenate([part[r] for r in range(len(sent[0])) for part in parts])
-
-
-def _apart(flat: Array, received: list[Array], widths: list[int]) -> list[Array]:
-    """The inverse of ``_interleaved``."""
-    if len(widths) == 1:
-        return [flat]
-    sizes = np.stack([n * w for n, w in zip(received, widths, strict=True)], 1)  # [ranks, tables]
-    parts = np.split(flat, sizes.reshape(-1).cumsum()[:-1])
-    return [np.concatenate(parts[t :: len(widths)]) for t in range(len(widths))]
 
 
 @compiled
@@ -228,17 +195,21 @@ def by_owner(key_U: Any, num_ranks: Any, sent: Any, place: Any, key: Any) -> Non
 
 @njit(inline="always")
 def _owner(key: Any, num_ranks: Any) -> Any:
-    return np.int64(mixed(key) & np.uint64(SLICES - 1)) * num_ranks // SLICES
+    return np.int64(mixed(key) >> np.uint64(48)) * num_ranks // SLICES
 
 
 def slice_of(key: Array) -> Array:
-    """int64: the slice of each key, the low 16 bits of its hash (that of the id map)."""
+    """int64: the slice of each key, the high 16 bits of its hash.
+
+    The id map's places are its low bits: were these shared too, a rank's keys would crowd into a part of its map (with four
+    ranks a look-up took 17 ms instead of half of one).
+    """
     bits = key.view(np.uint64).copy()
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         bits ^= bits >> np.uint64(shift)
         bits *= np.uint64(factor)
     bits ^= bits >> np.uint64(31)
-    return (bits & np.uint64(SLICES - 1)).astype(np.int64)
+    return (bits >> np.uint64(48)).astype(np.int64)
 
 
 def owner_of(key: Array, num_ranks: int) -> Array:

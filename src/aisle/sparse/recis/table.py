@@ -69,8 +69,8 @@ class Table:
         """Rows of the keys, new ones for those that are admitted; ``step`` is the running one."""
         self.rows.make_room(self.ids.num_rows + len(key))
         rows = self.rows
-        found, _, new = self.ids.find_or_add(key, num_admitted, times, self.kind.min_count, rows.data, rows.width)
-        kernels.begin_rows(*new, *rows.arrays, *rows.slots, *self._first_values)
+        found, _, new = self.ids.find_or_add(key, num_admitted, times, self.kind.min_count, rows.data, rows.record)
+        kernels.begin_rows(*new, *rows.arrays, *self._first_values)
         self._stamp(found, step)
         return found
 
@@ -84,7 +84,7 @@ class Table:
         written, rows = self.ids.room_for(len(batch.key)), self.rows
         fused_kernels.look_up(
             batch.features, batch.splits, batch.weight, ID_BITS, batch.key, batch.num_admitted, NO_TIMES, *written,
-            *rows.arrays, *rows.slots, *self._first_values, *_flat(out),
+            *rows.arrays, *self._first_values, *_flat(out),
         )  # fmt: skip
         found, _, _ = self.ids.found(written)
         self._stamp(found, step)
@@ -97,11 +97,11 @@ class Table:
     def _stamp(self, found: Found, step: int) -> None:
         """Note when rows were met, where ids may leave."""
         if "stamp" in self.rows.place:
-            kernels.stamp(found.row, self.rows.words, self.rows.slot_width, self.rows.place["stamp"], step)
+            kernels.stamp(found.row, self.rows.words, self.rows.record, self.rows.place["stamp"], step)
 
     def read_only(self, key: Array) -> Found:
         """Rows of the keys that have one; nothing changes."""
-        row_P = self.ids.find(key, self.rows.data, self.rows.width)
+        row_P = self.ids.find(key, self.rows.data, self.rows.record)
         index = np.arange(len(key), dtype=np.int32)
         index[row_P < 0] = -1
         return Found(index, row_P)
@@ -109,7 +109,7 @@ class Table:
     def source(self, found: Found) -> Source:
         """Where ``pool`` reads the vectors of found rows."""
         if not self.rows.is_bf16:
-            return found.row, self.rows.data, self.rows.width
+            return found.row, self.rows.data, self.rows.record
         return dense_source(self.rows.read(found.row))
 
     def pool(self, batch: Batch, index: Array, source: Source, out: Array) -> None:

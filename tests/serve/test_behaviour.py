@@ -1,4 +1,4 @@
-"""Counters when serving: what a stage reads of ``env`` is the offline join as of the moment, and follows a posted event."""
+"""Counters and histories when serving: what a stage reads is the offline join as of the moment, and follows a posted event."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def past(num: int = 3000) -> pa.Table:
         "item_id": [f"p{n}" for n in rng.integers(0, 30, num)],
         "action": rng.choice(["impression", "click", "order"], num),
         "query": rng.choice(["lamp", "desk", ""], num),
+        "user_id": rng.choice(["ann", "ben", None], num),
     }
     return complete(pa.table(table), EVENTS)
 
@@ -97,12 +98,11 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveShop]:
     live = LiveShop(shop.folder, plan="lexical", vectors=False).start()
     assert live.wait_ready(60)
     assert live.wait_settled(60)
-    standing, active = live._standing, live.active
+    standing = live._standing
     assert standing is not None
-    assert active is not None
     plan = Plan(retrieval={"bm25": Bm25()}, ranking=Clicked())
     live._count(standing, plan)
-    live.swap(Active(plan.fit(active.view, standing.env), "clicked", active.view))
+    live.swap(Active(plan.fit(shop.view(items=standing.items), standing.env), "clicked", standing.behaviour))
     yield live
     live.close()
 
@@ -112,13 +112,14 @@ def client(live: LiveShop) -> TestClient:
     return TestClient(create_app(live), client=("127.0.0.1", 50000))
 
 
-def first(client: TestClient, query: str) -> str:
-    return str(client.get("/api/search", params={"q": query}).json()["items"][0]["id"])
+def first(client: TestClient, query: str, user: str = "") -> str:
+    return str(client.get("/api/search", params={"q": query, "user": user}).json()["items"][0]["id"])
 
 
-def click(client: TestClient, item_id: str, num: int, query: str = "") -> int:
+def click(client: TestClient, item_id: str, num: int, query: str = "", user: str = "") -> int:
     """The log record of the last click."""
     event = {"item_id": item_id, "action": "click", "scene": "search", "query": query, "time_s": time() - 0.001}
+    event |= {"user_id": user} if user else {}
     answer = client.post("/api/events", json={"events": [event] * num})
     assert answer.status_code == 202, answer.text
     return int(answer.json()["last"])
@@ -156,10 +157,30 @@ def test_what_was_served_is_the_offline_join_as_of_the_request(live: LiveShop, c
     assert per_query.sum() < offline.sum()
 
 
-def test_readiness_says_how_far_the_counters_are(live: LiveShop, client: TestClient) -> None:
+@pytest.mark.parametrize("user", ["ann", "new", ""])
+def test_a_history_is_what_the_user_did_up_to_the_request_and_grows_with_a_posted_event(
+    live: LiveShop, client: TestClient, user: str
+) -> None:
+    assert live.shop is not None
+    lengths = []
+    for item_id in ("p3", "p9"):
+        assert live.visible(click(client, item_id, 2, "desk", user), 30)
+        ClickedStage.seen.clear()
+        first(client, "desk", user)
+        requests = ClickedStage.seen[-1][0]
+        take_in_events(live.shop)
+        offline = live.shop.view().histories(requests.user, requests.time_s)
+        for name in ("action", "time_s"):
+            np.testing.assert_array_equal(requests.history.columns.get(name, []), offline[name])
+        np.testing.assert_array_equal(requests.history.item, offline.item)
+        lengths.append(len(offline.item))
+    assert lengths == {"ann": [50, 50], "new": [2, 4], "": [0, 0]}[user]
+
+
+def test_readiness_says_how_far_behaviour_is(live: LiveShop, client: TestClient) -> None:
     sequence = click(client, "p2", 1)
     assert live.visible(sequence, 30)
-    [found] = [index for index in client.get("/ready").json()["indexes"] if index["name"] == "counters"]
+    [found] = [index for index in client.get("/ready").json()["indexes"] if index["name"] == "behaviour"]
     assert found["sequence"] >= sequence
     assert found["rows"] > 0
 
