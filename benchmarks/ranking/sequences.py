@@ -268,13 +268,17 @@ def item_cf(data: Sequences) -> Scorer:
 BASELINES = {"popular": popular, "item_cf": item_cf}
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def ranks(score: Scorer, data: Sequences, from_end: int, users: int) -> np.ndarray:
-    """float64[U]: how many items stand above the target (equal ones by half), all items ranked but those of the user's past."""
+    """float64[U]: how many items stand above the target (equal ones by half), all items ranked but those of the user's past.
+
+    One user at a time on a processor: the activations of 12,000 candidates stay in its cache, which takes less than half the time
+    of 16 users together.
+    """
     places = data.places(from_end)
     chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(places))[:users].copy()).to(data.device)
     out = []
-    for place in places[chosen].split(16):
+    for place in places[chosen].split(1 if data.device == "cpu" else 16):
         score_BI = score(place)
         own_B1 = score_BI.gather(1, data.item[place][:, None])
         above_BI = (score_BI > own_B1).double() + 0.5 * (score_BI == own_B1).double()
@@ -331,10 +335,12 @@ def _open(path: str, device: str, protocol: Protocol, threads: int, kept: Path |
 def _work(job: tuple[str, float, int]) -> dict[str, Any]:
     """One training, or what an earlier call that was stopped kept of it."""
     arm, lr, seed = job
-    kept = _HERE["kept"] and _HERE["kept"] / f"{arm}-{lr:g}-{seed}.json"
+    protocol: Protocol = _HERE["protocol"]
+    name = "-".join(f"{part}" for part in (arm, lr, seed, *vars(protocol).values()))
+    kept = _HERE["kept"] and _HERE["kept"] / f"{name}.json"
     if kept and kept.exists():
         return json.loads(kept.read_text())
-    found = run(arm, _HERE["data"], lr, seed, _HERE["protocol"])
+    found = run(arm, _HERE["data"], lr, seed, protocol)
     print({k: v for k, v in found.items() if k != "rank"}, file=sys.stderr, flush=True)
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -378,7 +384,7 @@ def main() -> None:
     for verb, at in ((many, 0), (small, 1)):
         verb.add_argument("--device", default="cpu")
         verb.add_argument("--arms", default="")
-        verb.add_argument("--rates", default="0.001,0.003" if verb is many else "0.002")
+        verb.add_argument("--rates", default="0.001,0.003" if verb is many else "0.003")
         verb.add_argument(
             "--keep", type=Path, help="a folder for every finished training, so that a stopped sweep goes on"
         )
