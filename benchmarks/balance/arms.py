@@ -187,6 +187,7 @@ def run(arm: Arm, data: ClickData, order: Sequence[str], seed: int, schedule: Sc
     torch.manual_seed(seed)
     method = Mmoe(tasks=tuple(order), dim=DIM, hidden=HIDDEN, experts=1, tower=8)  # one expert: a shared bottom
     model = method.ranker(data.shape, FixedLookup(data.shape.id_fields(), data.sizes, DIM))
+    model.begin_at(labels(data, "train", order))
     pages = data.pages("train")
     balancer = arm.balancer.build(Env(engine=None, seed=seed))  # type: ignore[arg-type]
     train(
@@ -219,6 +220,12 @@ def task_losses(module: nn.Module, batch: Any, wanted: Sequence[str]) -> dict[st
     loss_NK = nn.functional.binary_cross_entropy_with_logits(module(batch), label_NK, reduction="none")
     rows = {t: loss_NK[:, k][carried(batch.label, t)] for k, t in enumerate(module.tasks) if t in wanted}
     return {task: loss_N.mean() for task, loss_N in rows.items() if len(loss_N)}
+
+
+def labels(data: ClickData, part: str, order: Sequence[str]) -> dict[str, torch.Tensor]:
+    """task -> labels of the part's rows that carry it."""
+    label_NT = data.arrays["label"][data.rows(part)]
+    return {task: label_NT[:, TASKS.index(task)][carried(label_NT, task)] for task in order}
 
 
 def carried(label_NT: torch.Tensor, task: str) -> torch.Tensor | slice:

@@ -72,6 +72,20 @@ def test_the_place_on_the_page_is_not_taken_for_liking(view, env):
     assert stage.model.place.weight.abs().sum() > 0, "places were learned beside"
 
 
+@pytest.mark.parametrize("name", [name for name in RANKERS if name != "fm"])  # its products of numbers begin wide
+def test_outputs_begin_near_the_rates_of_their_labels(name, view, env):
+    """One step at a learning rate of next to nothing: what is served is what the network began with."""
+    cls = registry.method(f"ranking.{name}")
+    still = {"epochs": 1, "lr": 1e-9, "max_steps": 1}
+    stage = cls(**{**cls.tiny().model_dump(), "tasks": ("click", "order"), "train": still}).fit(view, env)
+    label_NK = impressions(view, stage.method.tasks).lists["label"]
+    assert label_NK.any(0).tolist() == [True, False], "one task never occurred"
+    rate = (label_NK.sum(0) + 0.5) / (len(label_NK) + 1)
+    found = stage.score(asked(view, [1, 2, 3]), everything(3, view))
+    served = np.array([np.median(found[column]) for column in ("ctr", "order_rate")])
+    np.testing.assert_allclose(np.log(served / (1 - served)), np.log(rate / (1 - rate)), atol=0.6)
+
+
 class Killed(Exception):
     """Stands for the end of the process."""
 

@@ -222,17 +222,28 @@ def _at_places(rows_Pd: Tensor, place_P: Tensor, shape: tuple[int, int]) -> Tens
 
 
 class Ranker(nn.Module):
-    """inputs -> trunk -> logits [N, K], plus, when training, a bias of the place: what is seen first is clicked more."""
+    """inputs -> trunk -> logits [N, K] on top of each task's ``base``, plus, when training, a bias of the place: what is seen
+    first is clicked more."""
+
+    base: Tensor
 
     def __init__(self, inputs: InputLayer, trunk: nn.Module, tasks: Sequence[str]) -> None:
         super().__init__()
         self.inputs, self.trunk, self.tasks = inputs, trunk, tuple(tasks)
         self.place = nn.Embedding(POSITIONS, len(self.tasks))
         nn.init.zeros_(self.place.weight)
+        self.register_buffer("base", torch.zeros(len(self.tasks)))
+
+    def begin_at(self, labels: Mapping[str, Tensor]) -> None:
+        """Let outputs begin at the log-odds of each task's rate, from its labels (0 or 1) of the rows that carry it; called
+        before training, which then has no steps to spend on how rare a task is."""
+        # Half a row of each kind more: a task that never occurred begins rare, not at minus infinity.
+        rate_K = torch.stack([(labels[t].double().sum() + 0.5) / (len(labels[t]) + 1) for t in self.tasks])
+        self.base.copy_(torch.logit(rate_K))
 
     def forward(self, batch: Batch) -> Tensor:
         """float32[N, K]"""
-        logit_NK = self.trunk(self.inputs(batch)).float()
+        logit_NK = self.trunk(self.inputs(batch)).float() + self.base
         if batch.position is not None:
             logit_NK = logit_NK + self.place(batch.position.clamp(max=POSITIONS - 1))
         return logit_NK

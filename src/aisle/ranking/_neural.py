@@ -129,6 +129,7 @@ class NeuralRanker(Method):
         shape = Shape.of(examples.features, maker.fields(), self.dim)
         with _seeded(env.seed, self.threads):
             model, tables = self.network(shape, env)
+            model.begin_at(dict(zip(self.tasks, torch.from_numpy(examples.label.T), strict=True)))
             self._train(model, tables, examples, held_back, env, _run_folder(self, shop, env))
         return NeuralStage.exported(self, env, maker, scale, shape, model, tables)
 

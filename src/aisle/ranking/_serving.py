@@ -138,7 +138,7 @@ class NeuralStage:
 
     def logits(self, inputs: Inputs) -> Tensor:
         """float32[N, K]"""
-        return self._trunk(inputs).float()
+        return self._trunk(inputs).float() + self.model.base
 
     @torch.inference_mode()
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
