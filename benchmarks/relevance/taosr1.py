@@ -359,7 +359,8 @@ def main() -> None:
         for arm, seed in done(args.out):
             runs.setdefault(arm, set()).add(seed)
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
-        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
+        bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
+        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
         drawn = {
             arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
             for arm, seeds in runs.items() if not arm.startswith("cross/")
