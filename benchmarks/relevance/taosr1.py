@@ -54,6 +54,7 @@ from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import cumulative_grade, fit_threshold
 from aisle.relevance._writers import Rationales
+from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.relevance.taosr1 import TaoSr1
 from aisle.relevance.taosr1.course import Course, curve
 from aisle.relevance.taosr1.measured import hallucination_rate, measured, said_of_pairs
@@ -181,6 +182,21 @@ class Bench:
             **self._test(course.llm),
             "report": report,
         }
+
+    def _cross(self, arm: str, encoder: str, size: int) -> dict[str, Any]:
+        """The row of ``relevance.cross_encoder`` on the pairs of fine-tuning, with as many steps as a judge has (a pre-trained
+        encoder: one pass over them); what it gives the test pairs is kept."""
+        data, env = self.data, Env(engine=None, seed=self.seed, device=self.device)  # type: ignore[arg-type]
+        tuning, _ = of_size(data.train, size, self.seed)
+        once = CrossEncoder().train.model_copy(update={"epochs": 1, "evaluate_every": 75})
+        steps = once.model_copy(update={"epochs": 100, "max_steps": STEPS[size], "evaluate_every": STEPS[size] // 5})
+        method = CrossEncoder(encoder=encoder, batch=32, threads=1, train=steps if encoder == "scratch" else once)
+        began, began_cpu = perf_counter(), process_time()
+        stage = method.fit_pairs(tuning, data.validation, data.items, env)
+        took = {"seconds": perf_counter() - began, "cpu_seconds": process_time() - began_cpu}
+        chance_NC = stage.reader.chances_of_pairs(data.test, data.items)
+        np.save(self.weights(arm).with_suffix(".npy"), cumulative_grade(chance_NC, stage.threshold))
+        return {"arm": arm, "seed": self.seed, "world": data.version, **took, **self._test(stage.reader), "report": {}}
 
     def kept(self, arm: str) -> None:
         """Run an arm and add its line."""
@@ -343,7 +359,8 @@ def main() -> None:
         for arm, seed in done(args.out):
             runs.setdefault(arm, set()).add(seed)
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
-        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, BASES)
+        bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
+        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
         drawn = {
             arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
             for arm, seeds in runs.items() if not arm.startswith("cross/")

@@ -28,11 +28,11 @@ Decided = Callable[[str, int], tuple[Array, Array, Array]]
 
 PAIRS = (
     ("label first against reasoning first", "sft/label_first/{n}", "sft/reason_first/{n}"),
-    ("label first against label only", "sft/label_first/{n}", "sft/label_only/12000/0"),
-    ("the same, three times the steps", "long/label_first/{n}", "long/label_only/12000/0"),
+    ("label first against label only", "sft/label_first/{n}", "sft/label_only/{size}/0"),
+    ("the same, three times the steps", "long/label_first/{n}", "long/label_only/{size}/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/reason_first/{n}"),
-    ("against a cross-encoder from scratch", "sft/label_first/{n}", "cross/scratch/12000/0"),
-    ("against MiniLM fine-tuned", "sft/label_first/{n}", "cross/minilm/12000/0"),
+    ("against a cross-encoder from scratch", "sft/label_first/{n}", "cross/scratch/{size}/0"),
+    ("against MiniLM fine-tuned", "sft/label_first/{n}", "cross/minilm/{size}/0"),
     ("class weights", "weighted/{b}", "sft/{b}"),
     ("fine-tuning on the pool's labels", "more-sft/{b}/natural", "sft/{b}"),
     ("rejection fine-tuning", "best-of-g/{b}", "sft/{b}"),
@@ -55,7 +55,7 @@ PAIRS = (
     ),
     ("GRPO against class weights", "grpo/{b}/balanced/outcome", "weighted/{b}"),
 )
-"""What is compared: words, arm, baseline.  {b}: a base of the later stages; {n}: its pairs and noise."""
+"""What is compared: words, arm, baseline.  {b}: a base, its order, pairs and noise; {n}: its pairs and noise; {size}: its pairs."""
 
 
 def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -91,7 +91,8 @@ def differences(decided: Decided, runs: Mapping[str, set[int]], bases: Sequence[
     out = []
     for words, arm, baseline in PAIRS:
         for base in bases:
-            names = [name.format(b=base, n=base.partition("/")[2]) for name in (arm, baseline)]
+            _, size, noise = base.split("/")
+            names = [name.format(b=base, n=f"{size}/{noise}", size=size) for name in (arm, baseline)]
             seeds = sorted(runs.get(names[0], set()) & runs.get(names[1], set()))
             if not seeds or any(row["plan"] == names[0] and row["baseline"] == names[1] for row in out):
                 continue

@@ -95,14 +95,17 @@ class CrossEncoder(ServedMethod):
         return {"teacher": self.teacher, **lists} if self.teacher else {}
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
-        pairs, held = training_pairs(shop)
+        return self.fit_pairs(*training_pairs(shop), shop.items, env, given)
+
+    def fit_pairs(self, pairs: Pairs, held: Pairs, items: Items, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
+        """The judge that learns from ``pairs``; ``held`` choose its moment and its threshold."""
         with threads(self.threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(env.seed)
-            reader = self._reader(pairs.scale, shop.items, pairs.queries)
+            reader = self._reader(pairs.scale, items, pairs.queries)
             lessons = self._lessons(pairs, env, given)
-            self._train(reader, lessons, held, shop.items, env)
+            self._train(reader, lessons, held, items, env)
         reader.ready(_dtype(self.precision))
-        threshold = fit_threshold(reader.chances_of_pairs(held, shop.items), held.label) if len(held) else 0.5
+        threshold = fit_threshold(reader.chances_of_pairs(held, items), held.label) if len(held) else 0.5
         return CrossEncoderStage(self, env, reader, threshold)
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
