@@ -145,7 +145,7 @@ def test_a_user_with_a_past_gets_a_feed_of_their_own(tmp_path: Path) -> None:
     ordered = [u for u, a in zip(log["user_id"].to_pylist(), log["action"].to_pylist(), strict=True) if a == "order"]
     user = max(set(ordered), key=ordered.count)
     live = LiveShop(folder, vectors=False).start()
-    assert live.wait_ready(60)
+    assert live.wait_settled(60)  # pasts are read behind the first page
     client = TestClient(create_app(live))
 
     def feed(user: str) -> list[str]:
