@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
+from aisle.core import registry
+from aisle.core.method import Method
 from aisle.data.schema import CATALOGUE, complete
 from aisle.data.shop import Shop
 from aisle.serve.app import create_app
@@ -36,6 +39,14 @@ def make_shop(folder: Path, items: int = 300) -> Shop:
     extra = complete(pa.Table.from_pylist([nasty], pa.schema([f for f in CATALOGUE if f.name in nasty])), CATALOGUE)
     shop.write_generation([generated, extra])
     return shop
+
+
+@contextmanager
+def known_as(name: str, method: type[Method]) -> Iterator[None]:
+    """A method under a name, as a package of its own would give it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "name_of", lambda m, was=registry.name_of: name if type(m) is method else was(m))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from aisle.core import registry
 from aisle.core.bags import Bags
 from aisle.core.env import Env
 from aisle.core.lists import Array, ItemLists
@@ -27,6 +26,7 @@ from aisle.serve.active import Active
 from aisle.serve.app import create_app
 from aisle.serve.live import LiveShop
 
+from .conftest import known_as
 from .test_following import until
 
 
@@ -65,12 +65,8 @@ def bags_of(texts: list[str]) -> Bags:
 
 @pytest.fixture(scope="module", autouse=True)
 def known_method() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        registry, "name_of", lambda m, was=registry.name_of: "retrieval.words" if type(m) is Words else was(m)
-    )
-    yield
-    patch.undo()
+    with known_as("retrieval.words", Words):
+        yield
 
 
 @pytest.fixture

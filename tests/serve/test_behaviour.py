@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
-from aisle.core import registry
 from aisle.core.env import Env
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Method, State
@@ -26,6 +25,8 @@ from aisle.retrieval.bm25 import Bm25
 from aisle.serve.active import Active
 from aisle.serve.app import create_app
 from aisle.serve.live import LiveShop
+
+from .conftest import known_as
 
 DAY_S = 86_400.0
 CLICKS = Counter(name="clicks", action="click", half_life_s=7 * DAY_S)
@@ -68,13 +69,8 @@ class ClickedStage:
 
 @pytest.fixture(scope="module", autouse=True)
 def known_method() -> Iterator[None]:
-    """``Clicked`` under a name, as a package of its own would give it."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(
-        registry, "name_of", lambda m, was=registry.name_of: "ranking.clicked" if type(m) is Clicked else was(m)
-    )
-    yield
-    patch.undo()
+    with known_as("ranking.clicked", Clicked):
+        yield
 
 
 def past(num: int = 3000) -> pa.Table:
