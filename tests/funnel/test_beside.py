@@ -9,7 +9,7 @@ from aisle import recipes
 from aisle.core.filters import Range
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
-from aisle.funnel import Depth, Fitted, Funnel, Plan, beside, serving
+from aisle.funnel import Depth, Fitted, Funnel, Plan, beside, retrieving
 from aisle.funnel.beside import Errand, Helper
 from aisle.ranking.fusion import Fusion
 from aisle.retrieval.bm25 import Bm25
@@ -75,7 +75,7 @@ def test_one_processor_needs_no_helper(helper):
 
 @pytest.mark.parametrize("filter", [None, Range("price_cents", 0, 5000)])
 def test_a_page_is_the_same_with_and_without(view, env, monkeypatch, filter):
-    monkeypatch.setattr(serving, "MANY_ROWS", 0)
+    monkeypatch.setattr(retrieving, "MANY_ROWS", 0)
     funnel = recipes.plan("hybrid_own").replace(depth=Depth(retrieve=30, rank=10)).fit(view, env)
     asked, pages = Requests.make(["red lamp"], filters=filter, limit=20), []
     for wanted in (False, True):
@@ -95,7 +95,7 @@ def test_a_retriever_that_fails_beside_is_skipped_or_raises_when_strict(view, en
         def retrieve(self, requests: Requests, k: int) -> ItemLists:
             raise RuntimeError("the toy is broken")
 
-    monkeypatch.setattr(serving, "MANY_ROWS", 0)
+    monkeypatch.setattr(retrieving, "MANY_ROWS", 0)
     monkeypatch.setattr(beside.HELPER, "is_wanted", True)
     plan = Plan(retrieval={"bm25": Bm25(), "other": Bm25()}, ranking=Fusion(retrievers={"bm25": 1.0, "other": 1.0}))
     fitted = plan.fit(view, env).fitted

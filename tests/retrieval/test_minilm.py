@@ -11,7 +11,7 @@ from aisle.core.errors import UnknownName
 from aisle.core.filters import In, Not
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
-from aisle.funnel.serving import embed
+from aisle.funnel import embed
 from aisle.nn.encoders import Encoders
 from aisle.nn.item_vectors import item_texts
 from aisle.recipes.environment import memory_env

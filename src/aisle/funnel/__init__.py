@@ -3,8 +3,10 @@
 from aisle.funnel.fitting import CANDIDATES, StageStore, fit
 from aisle.funnel.page import Page, StageTrace
 from aisle.funnel.plan import Depth, Plan
-from aisle.funnel.serving import Fitted, Funnel, embed
+from aisle.funnel.serving import Funnel
+from aisle.funnel.stages import Fitted
 from aisle.funnel.storing import StoredStages, load, save
+from aisle.funnel.understanding import embed
 
 __all__ = [
     "CANDIDATES",

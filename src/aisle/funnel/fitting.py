@@ -17,8 +17,10 @@ from aisle.core.lists import Array, ItemLists
 from aisle.core.method import Given
 from aisle.core.requests import Requests, hashed
 from aisle.core.shop import Counter, Events, Items, Judgments, ShopView
+from aisle.funnel.ordering import scored
 from aisle.funnel.plan import ONE, Plan
-from aisle.funnel.serving import Fitted, Funnel
+from aisle.funnel.serving import Funnel
+from aisle.funnel.stages import Fitted
 
 CANDIDATES = "candidates"
 """A need of this value asks for the lists that the plan's earlier stages make."""
@@ -215,10 +217,9 @@ class _Candidates:
             later = {s: None for s in ONE if s not in before}
             plan = self.plan.replace(**later, offline={})
             return assembled(plan, self.env, {s: fitted[s] for s in before}).ranked(requests)
-        stages = {s: fitted[s] for s in before if s != "relevance"}
         unranked = Funnel(self.plan, self.env, {s: fitted[s] for s in before}, "unranked")
-        compiled, lists = Funnel(self.plan, self.env, stages, "unranked").retrieve(requests)
-        return unranked._scored("relevance", compiled, lists, [], strict=True)
+        compiled, lists = unranked.retrieve(requests)
+        return scored(unranked.way(strict=True), "relevance", compiled, lists)
 
 
 def _unit(requests: Requests, q: int) -> str:

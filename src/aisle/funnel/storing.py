@@ -15,7 +15,8 @@ from aisle.core.lists import Array
 from aisle.core.method import Given
 from aisle.funnel.fitting import CANDIDATES, StageStore, fit_order, slot_of
 from aisle.funnel.plan import Plan
-from aisle.funnel.serving import Fitted, Funnel
+from aisle.funnel.serving import Funnel
+from aisle.funnel.stages import Fitted
 
 FORMAT = 1
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import monotonic_ns
 
+from aisle.core.lists import Array
+from aisle.engine.embedded.impacts import Impacts
+from aisle.engine.embedded.vectors import Vectors
 from aisle.serve.board import SILENT_S, Board
 from aisle.serve.models import IndexOut, LogOut, ProcessOut
 from aisle.serve.standing import Standing
@@ -34,22 +37,22 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[s
         behind = max(0, last - store.sequence)
         found.append(IndexOut(name="behaviour", sequence=store.sequence, lag=behind, rows=store.num_events))
     for name in engine.encoders():
-        index = engine.vectors(name)
-        missing = num_live - int(index.has(live.nonzero()[0]).sum())
-        at = encoded.get(name, engine.encoded.get(name, 0))
-        behind = max(0, shown - at) if name in encoded else 0
-        found.append(
-            IndexOut(name=f"vectors {name}", sequence=at, lag=behind, saved=at, rows=index.num_rows, missing=missing)
-        )
+        index, at = engine.vectors(name), encoded.get(name)
+        found.append(_following(f"vectors {name}", index, live, shown, engine.encoded.get(name, 0), at))
     for name in engine.models():
-        bags = engine.sparse(name)
-        missing = num_live - int(bags.has(live.nonzero()[0]).sum())
-        at = bagged.get(name, engine.bagged.get(name, 0))
-        behind = max(0, shown - at) if name in bagged else 0
-        found.append(
-            IndexOut(name=f"bags {name}", sequence=at, lag=behind, saved=at, rows=bags.num_rows, missing=missing)
-        )
+        bags, at = engine.sparse(name), bagged.get(name)
+        found.append(_following(f"bags {name}", bags, live, shown, engine.bagged.get(name, 0), at))
     return found
+
+
+def _following(
+    title: str, index: Vectors | Impacts, live: Array, shown: int, saved: int, at: int | None
+) -> IndexOut:
+    """Of an index whose rows are made in the background, from the catalogue as of record ``at``, where that is known."""
+    missing = int(live.sum()) - int(index.has(live.nonzero()[0]).sum())
+    behind = 0 if at is None else max(0, shown - at)
+    sequence = saved if at is None else at
+    return IndexOut(name=title, sequence=sequence, lag=behind, saved=sequence, rows=index.num_rows, missing=missing)
 
 
 def synonyms_error(standing: Standing) -> str | None:

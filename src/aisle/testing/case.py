@@ -18,9 +18,8 @@ from aisle.core.method import Method
 from aisle.core.requests import Requests
 from aisle.data.items import ItemTable
 from aisle.data.view import View
-from aisle.funnel import Fitted, Funnel, Plan, fit
+from aisle.funnel import Fitted, Funnel, Plan, embed, fit
 from aisle.funnel.plan import MANY
-from aisle.funnel.serving import embed
 from aisle.nn.encoders import Encoders
 from aisle.nn.encoders.own import train_own
 from aisle.recipes.environment import memory_env
