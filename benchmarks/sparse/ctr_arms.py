@@ -33,6 +33,8 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """(int64[F, B] ids, float32[B] labels)"""
 Model = tuple[Callable[[Batch], None], Callable[[torch.Tensor], torch.Tensor]]
 """(a training step, scores float32[B] of ids without learning)"""
+Layers = Callable[[int, list[int]], torch.nn.Module]
+"""(width, hidden widths) -> linear layers with ReLU after each"""
 
 
 def batches(num_ids: int, seed: int) -> Iterator[Batch]:
@@ -46,15 +48,20 @@ def batches(num_ids: int, seed: int) -> Iterator[Batch]:
         yield torch.from_numpy(ids), torch.from_numpy(label)
 
 
+def plain_layers(width: int, hidden: list[int]) -> torch.nn.Sequential:
+    """torch's own layers."""
+    return torch.nn.Sequential(
+        *[m for a, b in pairwise([width, *hidden]) for m in (torch.nn.Linear(a, b), torch.nn.ReLU())]
+    )
+
+
 class Dense(torch.nn.Module):
     """The dense part: a DNN, or DCNv2 with cross layers beside it; float32[B, F * D] -> logits float32[B]."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, layers: Layers = plain_layers) -> None:
         super().__init__()
         width = F * D
-        sizes = [width, *HIDDEN]
-        layers = [m for a, b in pairwise(sizes) for m in (torch.nn.Linear(a, b), torch.nn.ReLU())]
-        self.deep = torch.nn.Sequential(*layers)
+        self.deep = layers(width, HIDDEN)
         self.cross = torch.nn.ModuleList(
             [torch.nn.Linear(width, width) for _ in range(CROSSES if model == "dcnv2" else 0)]
         )
@@ -68,10 +75,14 @@ class Dense(torch.nn.Module):
 
 
 def trained(
-    model: str, vectors: Callable[[torch.Tensor], torch.Tensor], step_tables: Callable[[], None], bf16: bool = False
+    model: str,
+    vectors: Callable[[torch.Tensor], torch.Tensor],
+    step_tables: Callable[[], None],
+    bf16: bool = False,
+    layers: Layers = plain_layers,
 ) -> Model:
     """``Dense`` over ``vectors`` of ids float32[B, F * D], trained by Adam; tables step after it."""
-    dense = Dense(model)
+    dense = Dense(model, layers)
     optimiser = torch.optim.Adam(dense.parameters(), lr=LR, fused=True)
 
     def logits(ids: torch.Tensor) -> torch.Tensor:
@@ -89,6 +100,7 @@ def trained(
 
 
 def recis(model: str, num_ids: int, threads: int, kind: str = "adam", bf16: bool = False) -> Model:
+    from aisle.nn.mlp import mlp
     from aisle.sparse.recis import Recis
     from aisle.training.memory import keep_freed
 
@@ -103,16 +115,17 @@ def recis(model: str, num_ids: int, threads: int, kind: str = "adam", bf16: bool
     def vectors(ids: torch.Tensor) -> torch.Tensor:
         return tables.packed(dict(zip(NAMES, ids, strict=True)), torch.bfloat16 if bf16 else torch.float32)
 
-    return trained(model, vectors, tables.step, bf16)
+    return trained(model, vectors, tables.step, bf16, mlp)
 
 
 def dense(model: str, num_ids: int, threads: int, bf16: bool = False) -> Model:
     """The dense part alone, over given vectors of which gradients are asked too."""
+    from aisle.nn.mlp import mlp
     from aisle.training.memory import keep_freed
 
     keep_freed()
     fixed = (torch.randn(B, F * D) * 0.01).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
-    return trained(model, lambda ids: fixed, lambda: None, bf16)
+    return trained(model, lambda ids: fixed, lambda: None, bf16, mlp)
 
 
 def plain(model: str, num_ids: int, threads: int) -> Model:
@@ -128,7 +141,7 @@ def plain(model: str, num_ids: int, threads: int) -> Model:
     return trained(model, lambda ids: table((ids + first).T).reshape(B, F * D), step_tables)
 
 
-def torchrec(model: str, num_ids: int, threads: int) -> Model:
+def torchrec(model: str, num_ids: int, threads: int, bf16: bool = False) -> Model:
     """TorchRec's fused collection: fbgemm's tables, row-wise Adagrad in the backward pass."""
     from torchrec.modules.embedding_configs import EmbeddingBagConfig
     from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
@@ -149,7 +162,7 @@ def torchrec(model: str, num_ids: int, threads: int) -> Model:
     def vectors(ids: torch.Tensor) -> torch.Tensor:
         return tables(KeyedJaggedTensor(NAMES, ids.reshape(-1), lengths=lengths)).values()
 
-    return trained(model, vectors, lambda: None)
+    return trained(model, vectors, lambda: None, bf16)
 
 
 def fuxictr(model: str, num_ids: int, threads: int, optimiser: str = "adam", lr: float = LR) -> Model:
@@ -208,6 +221,7 @@ ARMS: dict[str, Callable[[str, int, int], Model]] = {
     "dense": dense,
     "dense-bf16": lambda *a: dense(*a, bf16=True),
     "torchrec": torchrec,
+    "torchrec-bf16": lambda *a: torchrec(*a, bf16=True),
     "fuxictr": fuxictr,
     "fuxictr-sgd": lambda *a: fuxictr(*a, optimiser="SGD", lr=1.0),
 }

@@ -7,7 +7,7 @@ equally many steps.  Every arm is a process of its own; the arms of a group take
 recis, recis-adagrad  aisle's tables with Adam or row-wise Adagrad; with -bf16 the dense part in bfloat16 besides
 dense, dense-bf16     the dense part alone, over given vectors
 plain                 ``nn.Embedding`` with SparseAdam (not at 2.6e7, for its memory)
-torchrec              its fused collection, row-wise Adagrad; compare with recis-adagrad
+torchrec              its fused collection, row-wise Adagrad; compare with recis-adagrad; with -bf16 under torch's autocast
 fuxictr               as it is: Adam for all rows at every step; compare with recis
 fuxictr-sgd           with the cheapest optimiser among its options, SGD, whose quality another learning rate may change
 
@@ -35,12 +35,13 @@ EVERY = (
     "dense",
     "dense-bf16",
     "torchrec",
+    "torchrec-bf16",
     "plain",
     "fuxictr",
     "fuxictr-sgd",
 )
 APART = (
-    ("recis", "recis-bf16", "recis-adagrad", "recis-adagrad-bf16", "dense", "dense-bf16", "torchrec"),
+    ("recis", "recis-bf16", "recis-adagrad", "recis-adagrad-bf16", "dense", "dense-bf16", "torchrec", "torchrec-bf16"),
     ("recis", "recis-bf16", "fuxictr"),
     ("recis", "fuxictr-sgd"),
 )
@@ -51,6 +52,7 @@ RATIOS = {
     "ratio_to_fuxictr_sgd": ("recis", "fuxictr-sgd"),
     "ratio_to_torchrec": ("recis-adagrad", "torchrec"),
     "ratio_to_torchrec:bf16": ("recis-adagrad-bf16", "torchrec"),
+    "ratio_to_torchrec_bf16:bf16": ("recis-adagrad-bf16", "torchrec-bf16"),
     "most_ratio_to_fuxictr": ("dense", "fuxictr"),
     "most_ratio_to_torchrec": ("dense", "torchrec"),
     "ratio_to_plain": ("recis", "plain"),
