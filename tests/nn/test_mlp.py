@@ -1,4 +1,4 @@
-"""Feed-forward networks whose layers are one step of autograd where they learn from many rows."""
+"""Feed-forward networks and cross layers, which are one step of autograd where they learn from many rows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from aisle.nn.cross_layers import CrossLayers
 from aisle.nn.mlp import mlp
 from aisle.nn.tiles import multiply, usable
 
@@ -27,7 +28,7 @@ def learned(network, x, *, bf16=False):
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         out = network(x)
-    (out.float() * torch.linspace(-1, 1, out.numel()).reshape(out.shape)).sum().backward()
+    (out.float() * torch.linspace(-1, 2, out.numel()).reshape(out.shape)).sum().backward()
     return out.detach(), x.grad, [p.grad for p in network.parameters()]
 
 
@@ -44,18 +45,18 @@ def both(out):
 
 
 @on_avx512
-@pytest.mark.parametrize("out", [0, 1])
+@pytest.mark.parametrize("out", [0, 1, 3, 20])
 def test_in_float32_it_is_its_layers_one_by_one(out):
     joined, apart = both(out)
     x = torch.randn(N, WIDTH)
-    assert out or name_of(joined(x)) == JOINED
+    assert (name_of(joined(x)) == JOINED) == (out < 20)
     (found, found_x, found_grads), (right, right_x, grads) = learned(joined, x), learned(apart, x)
     torch.testing.assert_close(found, right, atol=1e-5, rtol=1e-5)
     assert all(map(near, [found_x, *found_grads], [right_x, *grads]))
 
 
 @on_bf16
-@pytest.mark.parametrize("out", [0, 1])
+@pytest.mark.parametrize("out", [0, 1, 3, 20])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_in_bf16_it_is_as_near_to_float32_as_its_layers_one_by_one(out, dtype):
     joined, apart = both(out)
@@ -67,7 +68,7 @@ def test_in_bf16_it_is_as_near_to_float32_as_its_layers_one_by_one(out, dtype):
     right, right_x, grads = learned(exact, x.float())
     every = ([found, found_x, *found_grads], [plain, plain_x, *plain_grads], [right, right_x, *grads])
     for ours, theirs, truth in zip(*every, strict=True):
-        assert (ours.float() - truth).norm() <= 1.2 * (theirs.float() - truth).norm()
+        assert (ours.float() - truth).norm() <= 1.5 * (theirs.float() - truth).norm()
 
 
 @on_avx512
@@ -114,3 +115,34 @@ def test_products_of_both_layouts(rows, columns, count):
             first, 0, row, step, b.ravel(), 0, columns, count, start, 0, 0, c, 0, columns, np.float32(0.1), rows, columns
         )  # fmt: skip
         np.testing.assert_allclose(c.reshape(rows, columns), right, rtol=1e-5, atol=1e-6)
+
+
+@on_avx512
+@pytest.mark.parametrize("layers", [1, 3])
+def test_cross_layers_in_float32_are_their_formula(layers):
+    torch.manual_seed(0)
+    joined = CrossLayers(WIDTH, layers)
+    apart = copy.deepcopy(joined)
+    x = torch.randn(N, WIDTH)
+    assert name_of(joined(x)) == "CrossedBackward"
+    found, found_x, found_grads = learned(joined, x)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aisle.nn.cross_layers.learns_at_once", lambda *given: False)
+        right, right_x, grads = learned(apart, x)
+    assert all(map(near, [found, found_x, *found_grads], [right, right_x, *grads]))
+
+
+@on_bf16
+def test_cross_layers_in_bf16_are_as_near_to_float32_as_one_by_one():
+    torch.manual_seed(0)
+    joined = CrossLayers(WIDTH, 3)
+    apart, exact = copy.deepcopy(joined), copy.deepcopy(joined)
+    x = torch.randn(N, WIDTH).bfloat16()
+    found, found_x, found_grads = learned(joined, x, bf16=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aisle.nn.cross_layers.learns_at_once", lambda *given: False)
+        plain, plain_x, plain_grads = learned(apart, x, bf16=True)
+        right, right_x, grads = learned(exact, x.float())
+    every = ([found, found_x, *found_grads], [plain, plain_x, *plain_grads], [right, right_x, *grads])
+    for ours, theirs, truth in zip(*every, strict=True):
+        assert (ours.float() - truth).norm() <= 1.5 * (theirs.float() - truth).norm()

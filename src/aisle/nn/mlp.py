@@ -22,12 +22,7 @@ def mlp(
 class Mlp(nn.Sequential):
     """Layer after layer.  Where it learns from many rows on a processor, with nothing but ReLU in between, all layers are one
     step of autograd over loops of our own (``mlp_step``): a product is about a third faster there in float32, and between two
-    of them nothing is written that only the next one reads.
-
-    MANY: rows from which this pays.
-    """
-
-    MANY = 2048
+    of them nothing is written that only the next one reads."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__(*layers)
@@ -36,22 +31,39 @@ class Mlp(nn.Sequential):
 
     def forward(self, x_Nd: Tensor) -> Tensor:
         """[N, width] -> [N, width of the last layer]"""
-        many = x_Nd.dim() == 2 and len(x_Nd) >= self.MANY and x_Nd.device.type == "cpu"
-        if not (self._plain and many and self.training and torch.is_grad_enabled()):
+        num = len(self) // 2 * 2
+        linear, last = list(self)[:num:2], list(self)[num:]
+        if not self._plain or not learns_at_once(x_Nd, linear):
             return super().forward(x_Nd)
-        in_bf16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        hidden = list(self)[: len(self) // 2 * 2]
-        parameters = [p for layer in hidden for p in layer.parameters()]
-        if not (in_bf16 or x_Nd.dtype == torch.float32) or any(p.dtype != torch.float32 for p in parameters):
-            return super().forward(x_Nd)
-        from aisle.nn.mlp_step import Layers, fits
+        from aisle.nn.mlp_step import Layers
 
-        if not fits(x_Nd.shape[1], [len(bias) for bias in parameters[1::2]], in_bf16):
-            return super().forward(x_Nd)
-        out_Ne: Tensor = Layers.apply(x_Nd, in_bf16, True, *parameters)
-        for layer in list(self)[len(hidden) :]:
-            out_Ne = layer(out_Ne)
-        return out_Ne
+        few = [layer for layer in last if isinstance(layer, nn.Linear) and layer.out_features <= FEW]
+        parameters = [p for layer in (*linear, *few) for p in layer.parameters()]
+        out_Ne: Tensor = Layers.apply(x_Nd, in_bf16(), few[0].out_features if few else 0, *parameters)
+        return last[0](out_Ne) if last and not few else out_Ne
+
+
+FEW = 8
+"""Outputs at most that go with the layers before them."""
+MANY = 2048
+"""Rows from which layers that learn at once surely pay."""
+
+
+def in_bf16() -> bool:
+    """Whether products on the processor are in bfloat16 now."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+def learns_at_once(x_Nd: Tensor, linear: Sequence[nn.Module]) -> bool:
+    """Whether these layers of float32, with biases, learn now, from many rows, in widths and on a processor that suit our loops."""
+    many = x_Nd.dim() == 2 and len(x_Nd) >= MANY and x_Nd.device.type == "cpu" and torch.is_grad_enabled()
+    if not many or not all(layer.training for layer in linear) or not (in_bf16() or x_Nd.dtype == torch.float32):
+        return False
+    from aisle.nn.tiles import WIDE, usable
+
+    weights = [layer.weight for layer in linear if isinstance(layer, nn.Linear) and layer.bias is not None]
+    suits = all(w.dtype == torch.float32 and not any(size % WIDE for size in w.shape) for w in weights)
+    return len(weights) == len(linear) and suits and usable(in_bf16())
 
 
 def num_parameters(module: nn.Module) -> int:

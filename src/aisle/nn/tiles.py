@@ -12,8 +12,10 @@ reads: float32, or in one uint32 two bfloat16 that follow each other along the s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
@@ -24,11 +26,14 @@ from aisle.nn.lanes import compiled
 
 ROWS, PARTS = 6, 4
 """Of a tile: ROWS * PARTS sums, PARTS vectors of one factor and a number of the other take 29 of 32 registers."""
+NO_LEAST = np.finfo(np.float32).min
+"""For products that are left as they are."""
 SHORT = ir.IntType(16)
 SHORTS = ir.VectorType(SHORT, WIDE)
 NARROW = "vcvtneps2bf16 $1, $0"
 
 
+@cache
 def usable(in_bf16: bool) -> bool:
     """Whether this processor has the registers, and products of pairs where they are asked for."""
     features = binding.get_host_cpu_features()
