@@ -22,7 +22,8 @@ def mlp(
 class Mlp(nn.Sequential):
     """Layer after layer.  Where it learns from many rows on a processor, with nothing but ReLU in between, all layers are one
     step of autograd over loops of our own (``mlp_step``): a product is about a third faster there in float32, and between two
-    of them nothing is written that only the next one reads."""
+    of them nothing is written that only the next one reads.  Hooks of single layers are not called then, and gradients have no
+    gradients."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__(*layers)
@@ -37,7 +38,7 @@ class Mlp(nn.Sequential):
             return super().forward(x_Nd)
         from aisle.nn.mlp_step import Layers
 
-        few = [layer for layer in last if isinstance(layer, nn.Linear) and layer.out_features <= FEW]
+        few = [p for p in last if isinstance(p, nn.Linear) and p.out_features <= FEW and p.bias is not None]
         parameters = [p for layer in (*linear, *few) for p in layer.parameters()]
         out_Ne: Tensor = Layers.apply(x_Nd, in_bf16(), few[0].out_features if few else 0, *parameters)
         return last[0](out_Ne) if last and not few else out_Ne

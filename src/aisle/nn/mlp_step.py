@@ -41,21 +41,13 @@ class Layers(torch.autograd.Function):
             at += weight_ed.numel()
         held = x_Nd.new_empty(num * int(width[1:].sum()))
         out_NK = x_Nd.new_empty(num, outputs)
-        tail, tail_bias = (numbers_of(p) for p in parameters[2 * layers :]) if outputs else (_NOTHING, _NOTHING)
-        parts, bias, outs = parts_of(num, block), torch.cat(biases).detach().numpy(), numbers_of(held)
-        given = (
-            words_of(x),
-            words_of(forth),
-            bias,
-            width,
-            per,
-            num,
-            tail,
-            tail_bias,
-            outs,
-            words_of(outs),
-            numbers_of(out_NK),
+        tail, tail_bias = (
+            (p.detach().flatten().numpy().copy() for p in parameters[2 * layers :]) if outputs else (_NOTHING,) * 2
         )
+        parts, bias, own = parts_of(num, block), torch.cat(biases).detach().numpy(), numbers_of(held)
+        given = (
+            words_of(x), words_of(forth), bias, width, per, num, tail, tail_bias, own, words_of(own), numbers_of(out_NK),
+        )  # fmt: skip
         in_parts(lambda n: kernels.forward(*given, *parts[n], block), len(parts))
         ctx.save_for_backward(x_Nd, held)
         ctx.settings = width, back, per, block, outputs, tail
@@ -78,16 +70,10 @@ class Layers(torch.autograd.Function):
         def part(n: int) -> None:
             row = room_for(block * widest, x.dtype)
             over_rows, inputs = (room_for(block * size, words_of(x).dtype) for size in (widest, most))
-            room = (
-                room_for(block * most, np.float32),
-                row,
-                words_of(row),
-                over_rows,
-                inputs,
-                np.zeros(most, np.float32),
-            )
-            own = np.split(sums[n].numpy(), np.cumsum(counts)[:-1])
-            kernels.backward(*given, *own, *parts[n], block, *room)
+            delta, nothing = room_for(block * most, np.float32), np.zeros(most, np.float32)
+            room = (delta, row, words_of(row), over_rows, inputs, nothing)
+            sums_of_part = np.split(sums[n].numpy(), np.cumsum(counts)[:-1])
+            kernels.backward(*given, *sums_of_part, *parts[n], block, *room)
 
         in_parts(part, len(parts))
         weight, bias, tail_weight, tail_bias = sums.sum(0).split(counts)
