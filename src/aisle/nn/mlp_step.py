@@ -72,8 +72,7 @@ class Layers(torch.autograd.Function):
             over_rows, inputs = (room_for(block * size, words_of(x).dtype) for size in (widest, most))
             delta, nothing = room_for(block * most, np.float32), np.zeros(most, np.float32)
             room = (delta, row, words_of(row), over_rows, inputs, nothing)
-            sums_of_part = np.split(sums[n].numpy(), np.cumsum(counts)[:-1])
-            kernels.backward(*given, *sums_of_part, *parts[n], block, *room)
+            kernels.backward(*given, *(own.numpy() for own in sums[n].split(counts)), *parts[n], block, *room)
 
         in_parts(part, len(parts))
         weight, bias, tail_weight, tail_bias = sums.sum(0).split(counts)
