@@ -33,6 +33,8 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """(int64[F, B] ids, float32[B] labels)"""
 Model = tuple[Callable[[Batch], None], Callable[[torch.Tensor], torch.Tensor]]
 """(a training step, scores float32[B] of ids without learning)"""
+Parts = tuple[Callable[[int, list[int], int], torch.nn.Module], Callable[[int, int], torch.nn.Module]]
+"""((width, hidden widths, outputs or 0) -> linear layers with ReLU between them, (width, number) -> cross layers)"""
 
 
 def batches(num_ids: int, seed: int) -> Iterator[Batch]:
@@ -46,32 +48,64 @@ def batches(num_ids: int, seed: int) -> Iterator[Batch]:
         yield torch.from_numpy(ids), torch.from_numpy(label)
 
 
+def plain_layers(width: int, hidden: list[int], out: int) -> torch.nn.Module:
+    """torch's own layers."""
+    layers = [m for a, b in pairwise([width, *hidden]) for m in (torch.nn.Linear(a, b), torch.nn.ReLU())]
+    return torch.nn.Sequential(*layers, *([torch.nn.Linear(hidden[-1], out)] if out else []))
+
+
+class PlainCross(torch.nn.Module):
+    """Cross layers of torch's operations."""
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(width, width) for _ in range(layers)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        crossed = x
+        for layer in self.layers:
+            crossed = torch.addcmul(crossed, x, layer(crossed))
+        return crossed
+
+
+PLAIN: Parts = (plain_layers, PlainCross)
+
+
+def own_parts() -> Parts:
+    """Those of aisle, which have the same first values."""
+    from aisle.nn.cross_layers import CrossLayers
+    from aisle.nn.mlp import mlp
+
+    return mlp, CrossLayers
+
+
 class Dense(torch.nn.Module):
     """The dense part: a DNN, or DCNv2 with cross layers beside it; float32[B, F * D] -> logits float32[B]."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, parts: Parts = PLAIN) -> None:
         super().__init__()
-        width = F * D
-        sizes = [width, *HIDDEN]
-        layers = [m for a, b in pairwise(sizes) for m in (torch.nn.Linear(a, b), torch.nn.ReLU())]
-        self.deep = torch.nn.Sequential(*layers)
-        self.cross = torch.nn.ModuleList(
-            [torch.nn.Linear(width, width) for _ in range(CROSSES if model == "dcnv2" else 0)]
-        )
-        self.head = torch.nn.Linear(HIDDEN[-1] + (width if len(self.cross) else 0), 1)
+        (layers, cross), width = parts, F * D
+        self.deep = layers(width, HIDDEN, 0 if model == "dcnv2" else 1)
+        self.cross, self.head = None, None
+        if model == "dcnv2":
+            self.cross, self.head = cross(width, CROSSES), torch.nn.Linear(HIDDEN[-1] + width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        deep, crossed = self.deep(x), x
-        for layer in self.cross:
-            crossed = torch.addcmul(crossed, x, layer(crossed))
-        return self.head(torch.cat([crossed, deep], 1) if len(self.cross) else deep)[:, 0]
+        out = self.deep(x)
+        if self.cross is not None and self.head is not None:
+            out = self.head(torch.cat([self.cross(x), out], 1))
+        return out[:, 0]
 
 
 def trained(
-    model: str, vectors: Callable[[torch.Tensor], torch.Tensor], step_tables: Callable[[], None], bf16: bool = False
+    model: str,
+    vectors: Callable[[torch.Tensor], torch.Tensor],
+    step_tables: Callable[[], None],
+    bf16: bool = False,
+    parts: Parts = PLAIN,
 ) -> Model:
     """``Dense`` over ``vectors`` of ids float32[B, F * D], trained by Adam; tables step after it."""
-    dense = Dense(model)
+    dense = Dense(model, parts)
     optimiser = torch.optim.Adam(dense.parameters(), lr=LR, fused=True)
 
     def logits(ids: torch.Tensor) -> torch.Tensor:
@@ -103,16 +137,16 @@ def recis(model: str, num_ids: int, threads: int, kind: str = "adam", bf16: bool
     def vectors(ids: torch.Tensor) -> torch.Tensor:
         return tables.packed(dict(zip(NAMES, ids, strict=True)), torch.bfloat16 if bf16 else torch.float32)
 
-    return trained(model, vectors, tables.step, bf16)
+    return trained(model, vectors, tables.step, bf16, own_parts())
 
 
-def dense(model: str, num_ids: int, threads: int, bf16: bool = False) -> Model:
-    """The dense part alone, over given vectors of which gradients are asked too."""
+def dense(model: str, num_ids: int, threads: int, bf16: bool = False, plain: bool = False) -> Model:
+    """The dense part alone, aisle's or torch's own, over given vectors of which gradients are asked too."""
     from aisle.training.memory import keep_freed
 
     keep_freed()
     fixed = (torch.randn(B, F * D) * 0.01).to(torch.bfloat16 if bf16 else torch.float32).requires_grad_()
-    return trained(model, lambda ids: fixed, lambda: None, bf16)
+    return trained(model, lambda ids: fixed, lambda: None, bf16, PLAIN if plain else own_parts())
 
 
 def plain(model: str, num_ids: int, threads: int) -> Model:
@@ -128,7 +162,7 @@ def plain(model: str, num_ids: int, threads: int) -> Model:
     return trained(model, lambda ids: table((ids + first).T).reshape(B, F * D), step_tables)
 
 
-def torchrec(model: str, num_ids: int, threads: int) -> Model:
+def torchrec(model: str, num_ids: int, threads: int, bf16: bool = False) -> Model:
     """TorchRec's fused collection: fbgemm's tables, row-wise Adagrad in the backward pass."""
     from torchrec.modules.embedding_configs import EmbeddingBagConfig
     from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
@@ -149,7 +183,7 @@ def torchrec(model: str, num_ids: int, threads: int) -> Model:
     def vectors(ids: torch.Tensor) -> torch.Tensor:
         return tables(KeyedJaggedTensor(NAMES, ids.reshape(-1), lengths=lengths)).values()
 
-    return trained(model, vectors, lambda: None)
+    return trained(model, vectors, lambda: None, bf16)
 
 
 def fuxictr(model: str, num_ids: int, threads: int, optimiser: str = "adam", lr: float = LR) -> Model:
@@ -207,7 +241,9 @@ ARMS: dict[str, Callable[[str, int, int], Model]] = {
     "plain": plain,
     "dense": dense,
     "dense-bf16": lambda *a: dense(*a, bf16=True),
+    "dense-torch": lambda *a: dense(*a, plain=True),
     "torchrec": torchrec,
+    "torchrec-bf16": lambda *a: torchrec(*a, bf16=True),
     "fuxictr": fuxictr,
     "fuxictr-sgd": lambda *a: fuxictr(*a, optimiser="SGD", lr=1.0),
 }

@@ -5,9 +5,9 @@ own sizes); 1e4, 1e6 and 2.6e7 ids in all; labels of a planted model, so that ar
 equally many steps.  Every arm is a process of its own; the arms of a group take turns round by round.
 
 recis, recis-adagrad  aisle's tables with Adam or row-wise Adagrad; with -bf16 the dense part in bfloat16 besides
-dense, dense-bf16     the dense part alone, over given vectors
+dense, dense-bf16     the dense part alone, over given vectors; dense-torch: of torch's own layers, as the peers' is
 plain                 ``nn.Embedding`` with SparseAdam (not at 2.6e7, for its memory)
-torchrec              its fused collection, row-wise Adagrad; compare with recis-adagrad
+torchrec              its fused collection, row-wise Adagrad; compare with recis-adagrad; with -bf16 under torch's autocast
 fuxictr               as it is: Adam for all rows at every step; compare with recis
 fuxictr-sgd           with the cheapest optimiser among its options, SGD, whose quality another learning rate may change
 
@@ -34,35 +34,44 @@ EVERY = (
     "recis-adagrad-bf16",
     "dense",
     "dense-bf16",
+    "dense-torch",
     "torchrec",
+    "torchrec-bf16",
     "plain",
     "fuxictr",
     "fuxictr-sgd",
 )
 APART = (
-    ("recis", "recis-bf16", "recis-adagrad", "recis-adagrad-bf16", "dense", "dense-bf16", "torchrec"),
-    ("recis", "recis-bf16", "fuxictr"),
-    ("recis", "fuxictr-sgd"),
+    (
+        1,
+        *("recis", "recis-bf16", "recis-adagrad", "recis-adagrad-bf16"),
+        *("dense", "dense-bf16", "dense-torch", "torchrec", "torchrec-bf16"),
+    ),
+    (5, "recis", "recis-bf16", "fuxictr"),
+    (5, "recis", "fuxictr-sgd"),
 )
-"""Above LARGE ids, where FuxiCTR alone takes 6.6 GB and ``nn.Embedding`` with SparseAdam as much."""
+"""Above LARGE ids, where FuxiCTR alone takes 6.6 GB and ``nn.Embedding`` with SparseAdam as much: what steps are divided by, since
+FuxiCTR takes seconds a step, and arms.  Areas after those fewer steps are ``auc_early:``."""
 RATIOS = {
     "ratio_to_fuxictr": ("recis", "fuxictr"),
     "ratio_to_fuxictr:bf16": ("recis-bf16", "fuxictr"),
     "ratio_to_fuxictr_sgd": ("recis", "fuxictr-sgd"),
     "ratio_to_torchrec": ("recis-adagrad", "torchrec"),
     "ratio_to_torchrec:bf16": ("recis-adagrad-bf16", "torchrec"),
-    "most_ratio_to_fuxictr": ("dense", "fuxictr"),
-    "most_ratio_to_torchrec": ("dense", "torchrec"),
+    "ratio_to_torchrec_bf16:bf16": ("recis-adagrad-bf16", "torchrec-bf16"),
+    "most_ratio_to_fuxictr": ("dense-torch", "fuxictr"),
+    "most_ratio_to_torchrec": ("dense-torch", "torchrec"),
     "ratio_to_plain": ("recis", "plain"),
     "step_over_dense:bf16": ("dense-bf16", "recis-bf16"),
     "step_over_dense": ("dense", "recis"),
+    "step_over_dense_torch": ("dense-torch", "recis"),
 }
-"""Metric -> (one arm's speed, over another's); ``most_``: what tables that cost nothing would reach with the same dense part."""
+"""Metric -> (one arm's speed, over another's); ``most_``: what tables that cost nothing would reach with torch's dense part."""
 LARGE = 10_000_000
 
 
 def measured(
-    names: tuple[str, ...], model: str, num_ids: float, steps: int, rounds: int, threads: int
+    names: Sequence[str], model: str, num_ids: float, steps: int, rounds: int, threads: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """(arm -> samples a second of each round, arm -> area under the curve afterwards) of the arms that can run here."""
     pythons = {n: python_of(n.partition("-")[0]) for n in names if n.startswith(("torchrec", "fuxictr"))}
@@ -93,18 +102,19 @@ def main() -> None:
     parser.add_argument("--ids", type=float, nargs="+", default=[1e4, 1e6, 2.6e7])
     parser.add_argument("--models", nargs="+", default=["dnn", "dcnv2"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="of a round; half of it for dcnv2, a fifth above 1e7 ids")
+    parser.add_argument("--steps", type=int, default=20, help="of a round; half of it for dcnv2")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for model in args.models:
         for num in args.ids:
             plan = f"{model}-{num:.1e}".replace("+0", "")
-            steps = args.steps // (1 if model == "dnn" else 2) // (1 if num < LARGE else 5)
-            for names in APART if num > LARGE else (EVERY,):
+            for share, *names in APART if num > LARGE else ((1, *EVERY),):
+                steps = args.steps // (1 if model == "dnn" else 2) // share
                 speed, found = measured(names, model, num, steps, args.rounds, args.threads)
+                auc = "auc" if share == 1 else "auc_early"
                 rows += [_row(f"samples_per_s:{name}", plan, each) for name, each in speed.items()]
-                rows += [{"metric": f"auc:{name}", "plan": plan, "value": value} for name, value in found.items()]
+                rows += [{"metric": f"{auc}:{name}", "plan": plan, "value": value} for name, value in found.items()]
                 for metric, (one, other) in RATIOS.items():
                     if one in speed and other in speed:
                         rows.append(_row(metric, plan, np.divide(speed[one], speed[other])))

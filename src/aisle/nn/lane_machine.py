@@ -78,7 +78,7 @@ def claimed(typing: Any, count: Any, step: Any) -> Any:
 @intrinsic
 def product(typing: Any, w: Any, w_at: Any, b: Any, b_at: Any, x: Any, x_at: Any, pairs: Any, c: Any, c_at: Any) -> Any:
     """TILE lines c[c_at:] = bias b[b_at:b_at+TILE] + TILE rows of tiles w[w_at:] times the pair lines x[x_at:x_at+pairs]."""
-    return _product(INTS, _dot, (w, b, x, c))
+    return _product(INTS, dot, (w, b, x, c))
 
 
 @intrinsic
@@ -86,7 +86,7 @@ def product_more(
     typing: Any, w: Any, w_at: Any, b: Any, b_at: Any, x: Any, x_at: Any, pairs: Any, c: Any, c_at: Any
 ) -> Any:
     """c[c_at:] += what ``product`` would write there."""
-    return _product(INTS, _dot, (w, b, x, c), more=True)
+    return _product(INTS, dot, (w, b, x, c), more=True)
 
 
 @intrinsic
@@ -94,7 +94,7 @@ def product32(
     typing: Any, w: Any, w_at: Any, b: Any, b_at: Any, x: Any, x_at: Any, count: Any, c: Any, c_at: Any
 ) -> Any:
     """As ``product``, of float32 weights and lines, without pairs."""
-    return _product(FLOATS, _fused, (w, b, x, c))
+    return _product(FLOATS, fused, (w, b, x, c))
 
 
 def _product(
@@ -105,28 +105,28 @@ def _product(
     def generate(context: Any, builder: Builder, signature: Any, args: Any) -> Value:
         w, w_at, b, b_at, x, x_at, count, c, c_at = args
         of_w, of_b, of_x, of_c = (signature.args[n] for n in (0, 2, 4, 7))
-        weights = _pointer(context, builder, of_w, w, w_at)
+        weights = address(context, builder, of_w, w, w_at)
         lines = _line(context, builder, of_x, x, x_at)
-        bias = _pointer(context, builder, of_b, b, b_at)
+        bias = address(context, builder, of_b, b, b_at)
         out = _line(context, builder, of_c, c, c_at)
-        start = [[_spread(builder, builder.load(builder.gep(bias, [_long(n)])), FLOATS)] * PARTS for n in range(TILE)]
+        start = [[spread(builder, builder.load(builder.gep(bias, [_long(n)])), FLOATS)] * PARTS for n in range(TILE)]
         if more:
             start = [
-                [builder.fadd(value, _load(builder, _part(builder, out, n, p), FLOATS)) for p, value in enumerate(row)]
+                [builder.fadd(value, load(builder, _part(builder, out, n, p), FLOATS)) for p, value in enumerate(row)]
                 for n, row in enumerate(start)
             ]
 
         def step(k: Value, total: list[list[Value]]) -> list[list[Value]]:
             at = builder.mul(k, _long(LANES))
-            line = [_load(builder, builder.gep(lines, [builder.add(at, _long(p * WIDE))]), kind) for p in range(PARTS)]
+            line = [load(builder, builder.gep(lines, [builder.add(at, _long(p * WIDE))]), kind) for p in range(PARTS)]
             made = []
             for n in range(TILE):
                 place = builder.add(builder.mul(k, _long(TILE)), _long(n))
-                weight = _spread(builder, builder.load(builder.gep(weights, [place])), kind)
+                weight = spread(builder, builder.load(builder.gep(weights, [place])), kind)
                 made.append([multiplied(builder, total[n][p], weight, line[p]) for p in range(PARTS)])
             return made
 
-        _store(builder, out, _repeated(builder, count, start, step))
+        _store(builder, out, repeated(builder, count, start, step))
         return context.get_dummy_value()
 
     n = types.int64
@@ -160,17 +160,17 @@ def _summed(many: int, arrays: tuple[Any, ...]) -> tuple[Any, Callable[..., Valu
 
         def step(i: Value, total: list[list[Value]]) -> list[list[Value]]:
             own = _line(context, builder, of_a, a, builder.add(a_at, builder.mul(i, a_step)))
-            x = [_load(builder, builder.gep(own, [_long(p * WIDE)]), FLOATS) for p in range(PARTS)]
+            x = [load(builder, builder.gep(own, [_long(p * WIDE)]), FLOATS) for p in range(PARTS)]
             made = []
             for n in range(many):
                 at = builder.add(builder.add(b_at, builder.mul(_long(n), b_next)), builder.mul(i, b_step))
                 other = _line(context, builder, of_b, b, at)
-                y = [_load(builder, builder.gep(other, [_long(p * WIDE)]), FLOATS) for p in range(PARTS)]
-                made.append([_fused(builder, total[n][p], x[p], y[p]) for p in range(PARTS)])
+                y = [load(builder, builder.gep(other, [_long(p * WIDE)]), FLOATS) for p in range(PARTS)]
+                made.append([fused(builder, total[n][p], x[p], y[p]) for p in range(PARTS)])
             return made
 
         nothing = ir.Constant(FLOATS, [0.0] * WIDE)
-        made = _repeated(builder, count, [[nothing] * PARTS for _ in range(many)], step)
+        made = repeated(builder, count, [[nothing] * PARTS for _ in range(many)], step)
         _store(builder, _line(context, builder, of_c, c, c_at), made)
         return context.get_dummy_value()
 
@@ -181,7 +181,7 @@ def _summed(many: int, arrays: tuple[Any, ...]) -> tuple[Any, Callable[..., Valu
 # -- what they are made of ---------------------------------------------------------------------------------------------
 
 
-def _repeated(
+def repeated(
     builder: Builder,
     count: Value,
     start: list[list[Value]],
@@ -206,12 +206,12 @@ def _repeated(
     return made
 
 
-def _dot(builder: Builder, total: Value, weight: Value, line: Value) -> Value:
+def dot(builder: Builder, total: Value, weight: Value, line: Value) -> Value:
     kind = ir.FunctionType(FLOATS, [FLOATS, INTS, INTS])
     return builder.call(ir.InlineAsm(kind, DOT, "=v,0,v,v", side_effect=False), [total, weight, line])
 
 
-def _fused(builder: Builder, total: Value, x: Value, y: Value) -> Value:
+def fused(builder: Builder, total: Value, x: Value, y: Value) -> Value:
     return builder.fadd(total, builder.fmul(x, y, flags=("contract",)), flags=("contract",))
 
 
@@ -219,15 +219,15 @@ def _long(n: int) -> Value:
     return ir.Constant(LONG, n)
 
 
-def _pointer(context: Any, builder: Builder, kind: Any, array: Any, place: Any) -> Value:
+def address(context: Any, builder: Builder, kind: Any, array: Any, place: Any) -> Value:
     return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
 
 
 def _line(context: Any, builder: Builder, kind: Any, array: Any, n: Any) -> Value:
-    return _pointer(context, builder, kind, array, builder.mul(n, _long(LANES)))
+    return address(context, builder, kind, array, builder.mul(n, _long(LANES)))
 
 
-def _load(builder: Builder, pointer: Value, kind: Any) -> Value:
+def load(builder: Builder, pointer: Value, kind: Any) -> Value:
     value = builder.load(builder.bitcast(pointer, ir.PointerType(kind)))
     value.align = 4
     return value
@@ -244,7 +244,7 @@ def _part(builder: Builder, lines: Value, n: int, part: int) -> Value:
     return builder.gep(lines, [_long(n * LANES + part * WIDE)])
 
 
-def _spread(builder: Builder, scalar: Value, kind: Any) -> Value:
+def spread(builder: Builder, scalar: Value, kind: Any) -> Value:
     """A vector of one number."""
     nothing = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(nothing, scalar, ir.Constant(INT, 0))

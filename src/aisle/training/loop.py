@@ -296,7 +296,8 @@ class _Run:
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([g for g in groups if g["params"]] or [{"params": []}], lr=self.settings.lr)
+        # Fused: a quarter of the time, which is that of an operation a tensor otherwise.
+        return torch.optim.AdamW([g for g in groups if g["params"]] or [{"params": []}], self.settings.lr, fused=True)
 
     def _save(self) -> None:
         tensors = {f"module/{n}": t for n, t in _copy(self.module).items()}

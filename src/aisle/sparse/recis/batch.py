@@ -100,7 +100,7 @@ def numpy_of(array: object, dtype: type) -> Array:
 def placed(column: object) -> tuple[Any, int, int]:
     """(an id column as int64 without gaps, its address, its length), without copying where it is that already."""
     if isinstance(column, torch.Tensor):
-        if column.dtype is torch.int64 and column.device.type == "cpu" and column.is_contiguous():
+        if column.dtype is torch.int64 and column.is_cpu and column.is_contiguous():
             return column, column.data_ptr(), column.numel()
         column = column.numpy(force=True)
     array = np.ascontiguousarray(column, np.int64)
@@ -133,9 +133,10 @@ class Joined:
     def __call__(self, ids: Mapping[str, Ids], num_samples: int) -> Batch:
         """Raises ContractError when features disagree about the number of samples."""
         own = [ids[name] for name in self.names]
-        columns, addresses, sizes = zip(*(placed(column.id) for column in own), strict=True)
-        features, ends = self._features.copy(), np.cumsum(sizes)
-        features[:, ADDRESS], features[:, SIZE], features[:, FIRST] = addresses, sizes, ends - sizes
+        columns, addresses, sizes = zip(*[placed(column.id) for column in own], strict=True)
+        features, size_F = self._features.copy(), np.array(sizes)
+        ends = size_F.cumsum()
+        features[:, ADDRESS], features[:, SIZE], features[:, FIRST] = addresses, size_F, ends - size_F
         splits, weight = NO_INT, NO_FLOAT
         if sizes.count(num_samples) < len(own) or any(c.splits is not None or c.weight is not None for c in own):
             splits, weight = self._ragged(own, features, num_samples)

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from aisle.core.errors import UnknownName, nearest
 from aisle.core.lists import Array
 from aisle.core.tables import Embedding, Ids, RowGradient
+from aisle.nn.threads import SideBySide
 from aisle.sparse.recis import checkpoint, serving
 from aisle.sparse.recis.batch import Batch, Joined, as_ids, columns_of
 from aisle.sparse.recis.compiled import FeatureEngine
@@ -25,7 +26,6 @@ from aisle.sparse.recis.lookup import Local, Lookup
 from aisle.sparse.recis.memory import Recycled
 from aisle.sparse.recis.spread import Spread, owner_of
 from aisle.sparse.recis.table import Table
-from aisle.sparse.recis.threads import SideBySide
 
 
 class FeatureTables(torch.nn.Module):

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from aisle.core.lists import Array
+from aisle.nn.threads import SideBySide
 from aisle.sparse.recis.batch import Batch
 from aisle.sparse.recis.id_map import Found
 from aisle.sparse.recis.table import Table
-from aisle.sparse.recis.threads import SideBySide
 
 BatchOf = Callable[[int], Batch]
 """Number of a physical table -> its batch, made when asked for."""

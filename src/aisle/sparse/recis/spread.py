@@ -21,6 +21,7 @@ import torch.distributed as dist
 from numba import njit
 
 from aisle.core.lists import Array
+from aisle.nn.threads import SideBySide
 from aisle.sparse.recis import row_kernels as kernels
 from aisle.sparse.recis.batch import Batch
 from aisle.sparse.recis.exchange import Exchange
@@ -30,7 +31,6 @@ from aisle.sparse.recis.lookup import BatchOf, averaged, counted
 from aisle.sparse.recis.map_kernels import mixed
 from aisle.sparse.recis.shared import exchange_of
 from aisle.sparse.recis.table import Table, dense_source
-from aisle.sparse.recis.threads import SideBySide
 
 SLICES = 1 << 16
 

@@ -1,4 +1,4 @@
-"""Tables worked on side by side, by torch's team of threads and by threads of our own."""
+"""Things worked on side by side, by torch's team of threads and by threads of our own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from aisle.sparse.recis import threads
-from aisle.sparse.recis.threads import SideBySide
+from aisle.nn import threads
+from aisle.nn.threads import SideBySide
 
 
 @pytest.fixture(params=["torch", "own"])

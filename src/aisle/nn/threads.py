@@ -1,8 +1,8 @@
-"""Work on several tables side by side, by the threads that torch computes with.
+"""Work on several things side by side (tables, parts of a batch), by the threads that torch computes with.
 
 After an operation of several threads, OpenMP's threads go on looking for work for some milliseconds before they sleep.  Threads
 of our own would share the processors with them: with two, a second one won nothing at all between the operations of a model.
-So the tables' work is given to torch's own team, which is awake.  Where torch computes without GNU's OpenMP (macOS, Windows)
+So such work is given to torch's own team, which is awake.  Where torch computes without GNU's OpenMP (macOS, Windows)
 threads of our own do it.
 """
 
