@@ -72,10 +72,11 @@ def _colour(name: str) -> str:
 
 
 def _apart(at: Mapping[str, Point]) -> dict[str, float]:
-    """The height of each name: its mark's, or the nearest one in the frame where no other name stands, below before above."""
+    """The height of each name: its mark's, or the nearest one in the frame where no other name stands, below before above.
+    Names of what the plot is about choose first."""
     found: dict[str, float] = {}
     steps = sorted(range(-len(at), len(at) + 1), key=lambda n: (abs(n), -n))
-    for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
+    for name, (x, y) in sorted(at.items(), key=lambda item: (not item[0].startswith("lagrangian"), item[1][1])):
         near = [found[other] for other in found if _beside(name, x, other, at[other][0])]
         heights = [y + LINE * n for n in steps if TOP <= y + LINE * n <= HEIGHT - BOTTOM - LINE / 2]
         found[name] = next((h for h in heights if all(abs(h - other) >= LINE for other in near)), y)
