@@ -69,7 +69,8 @@ class Arm:
 
 
 def arms(order: Sequence[str]) -> dict[str, Arm]:
-    """The stages' ends are what the levels of Lagrangian are: the same steps on the tasks so far."""
+    """The stages' ends are the same steps on the tasks so far alone: what the levels of ``lagrangian-strict`` are, which leaves
+    tasks untouched till their stage."""
     tasks, num = tuple(order), len(order)
     ends = {own_stage(order, task): stage_end(order[: k + 1]) for k, task in enumerate(order[:-1])}
     alone = {alone_name(task): Arm(AddUp(weights={t: float(t == task) for t in order})) for task in order}
@@ -77,6 +78,7 @@ def arms(order: Sequence[str]) -> dict[str, Arm]:
         **ends,
         "lagrangian": Arm(Lagrangian(order=tasks), stages=num),
         "lagrangian-running": Arm(Lagrangian(order=tasks, reference="running"), stages=num),
+        "lagrangian-strict": Arm(Lagrangian(order=tasks, ahead=0.0), stages=num),
         **{fixed_name(weights): Arm(AddUp(weights=dict(zip(order, weights, strict=True)))) for weights in fixed(num)},
         "uncertainty": Arm(Uncertainty(tasks=tasks)),
         "pcgrad": Arm(PCGrad(tasks=tasks)),

@@ -35,7 +35,7 @@ from ctr_data import RETURN_DAYS, prepare
 
 MARGIN = 0.005
 """Of a relative loss: what "keeps its level" and "no worse" allow."""
-LAGRANGIAN = ("lagrangian", "lagrangian-running")
+LAGRANGIAN = ("lagrangian", "lagrangian-running", "lagrangian-strict")
 RESAMPLING = Resampling(1000)
 
 

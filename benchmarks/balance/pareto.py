@@ -8,8 +8,8 @@ from html import escape
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 380, 66, 44, 34, 22
 COLOURS = {"lagrangian": "#d1495b", "fixed": "#1b6ca8", "other": "#555555"}
 GREEN = "#4f9a5b"
-LETTERS, LINE = 70, 12
-"""The room of a name."""
+LETTER, LINE = 7, 12
+"""The room that a letter takes."""
 
 Point = tuple[float, float]
 
@@ -60,7 +60,11 @@ def _mark(name: str, at: Point, *, faint: bool) -> str:
 def _name(name: str, at: Point, y: float) -> str:
     end = at[0] > WIDTH - 130
     where = f'x="{at[0] - 8 if end else at[0] + 8:.1f}" y="{y + 4:.1f}" text-anchor="{"end" if end else "start"}"'
-    return f'<text {where} fill="{_colour(name)}">{escape(name.replace("fixed-", ""))}</text>'
+    return f'<text {where} fill="{_colour(name)}">{escape(_shown(name))}</text>'
+
+
+def _shown(name: str) -> str:
+    return name.removeprefix("fixed-")
 
 
 def _colour(name: str) -> str:
@@ -68,12 +72,21 @@ def _colour(name: str) -> str:
 
 
 def _apart(at: Mapping[str, Point]) -> dict[str, float]:
-    """The height of each name: its mark's, or further down where another name stands."""
+    """The height of each name: its mark's, or the nearest one in the frame where no other name stands, below before above.
+    Names of what the plot is about choose first."""
     found: dict[str, float] = {}
-    for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
-        near = [found[other] for other in found if abs(at[other][0] - x) < LETTERS]
-        found[name] = max([y, *(other + LINE for other in near if other > y - LINE)])
+    steps = sorted(range(-len(at), len(at) + 1), key=lambda n: (abs(n), -n))
+    for name, (x, y) in sorted(at.items(), key=lambda item: (not item[0].startswith("lagrangian"), item[1][1])):
+        near = [found[other] for other in found if _beside(name, x, other, at[other][0])]
+        heights = [y + LINE * n for n in steps if TOP <= y + LINE * n <= HEIGHT - BOTTOM - LINE / 2]
+        found[name] = next((h for h in heights if all(abs(h - other) >= LINE for other in near)), y)
     return found
+
+
+def _beside(name: str, x: float, other: str, other_x: float) -> bool:
+    """Whether two names would meet on one line."""
+    left = name if x < other_x else other
+    return abs(x - other_x) < LETTER * (len(_shown(left)) + 1)
 
 
 def _is_near(value: float, values: list[float]) -> bool:

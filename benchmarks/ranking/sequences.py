@@ -319,7 +319,7 @@ def report(found: Sequence[Mapping[str, Any]], num_items: int) -> list[dict[str,
             if "hhft" in value_SU and arm != "hhft":
                 own = value_SU["hhft"][: len(value)] if len(value) > 1 else value_SU["hhft"].mean(0, keepdims=True)
                 d = paired_difference(own, value)
-                row |= {"hhft_minus": d.value, "low": d.low, "high": d.high, "verdict": d.verdict}
+                row |= {"hhft_minus": d.value, "minus_low": d.low, "minus_high": d.high, "verdict": d.verdict}
             rows.append(row)
     return rows
 

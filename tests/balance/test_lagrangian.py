@@ -7,7 +7,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from tests.balance.toys import Conflict, Point, env, train, train_stage, values
+from tests.balance.toys import Conflict, OwnHeads, Point, env, train, train_stage, values
 from torch import Tensor
 
 from aisle.balance.add_up import AddUp
@@ -189,19 +189,39 @@ class TestStages:
         assert not balancer.wants_reference
         assert balancer.advance({"relevance": 0.4})
         assert balancer.active == ("relevance", "click", "cart")
-        assert balancer.weights == {"relevance": 0.5, "click": 0.5, "cart": 0.5}
+        assert balancer.weights == pytest.approx({"relevance": 0.475, "click": 0.475, "cart": 0.475, "revenue": 0.05})
         balancer.multipliers["relevance"] = 3.0
         assert balancer.advance({"click": 0.2, "cart": 0.1})
         assert balancer.multipliers == {"relevance": 3.0, "click": 1.0, "cart": 1.0}
         assert balancer.weights["revenue"] == pytest.approx(1 / 6)
         assert not balancer.advance({"revenue": 1.0})
 
-    def test_heads_of_later_stages_get_no_gradient(self):
-        trunk, heads = torch.nn.Linear(3, 2), torch.nn.ModuleDict({t: torch.nn.Linear(2, 1) for t in ORDER})
-        x_BD = torch.randn(8, 3)
-        lagrangian().step({t: heads[t](trunk(x_BD)).square().mean() for t in ORDER}, ())
-        assert heads["first"].weight.grad is not None
-        assert heads["second"].weight.grad is None
+    def test_a_strict_stage_leaves_the_heads_of_later_ones_alone(self):
+        module = OwnHeads()
+        lagrangian(ahead=0.0).step(module.losses(), ())
+        assert module.heads["first"].weight.grad is not None
+        assert module.heads["second"].weight.grad is None
+
+    def test_heads_learn_ahead_of_their_stage_and_hardly_shape_what_the_first_task_reaches(self):
+        """Adam divides by a gradient's size: a head with a twentieth of the weight learns as fast as one with all of it."""
+        first, above_best = {}, {}
+        for ahead in (0.0, Lagrangian().ahead):
+            module, balancer = OwnHeads(), lagrangian(ahead=ahead)
+            train_stage(module, OwnHeads.losses, balancer, steps=500, lr=0.02, optimiser=torch.optim.Adam)
+            ended = values(module.losses())
+            first[ahead], above_best[ahead] = ended["first"], ended["second"] / module.best_head("second")
+        strict, default = first
+        assert first[default] <= 1.005 * first[strict]
+        assert above_best[default] < 1.01
+        assert above_best[strict] > 1.05
+
+    def test_a_later_task_has_no_level_and_no_average_before_its_stage(self):
+        balancer = lagrangian(reference="running")
+        balancer.step(Conflict().losses(), ())
+        assert set(balancer.average) == {"first"}
+        assert balancer.active == ("first",)
+        balancer.advance({})
+        assert set(balancer.levels) == {"first"}
 
     def test_levels_of_a_production_model_make_one_endless_stage(self):
         balancer = lagrangian(levels={"first": 0.3}, reference="running")
@@ -261,6 +281,7 @@ class TestRefusals:
             {"levels": {"second": 0.1}},
             {"rate": 0.0},
             {"release": 1.5},
+            {"ahead": 1.0},
             {"levels": dict.fromkeys(ORDER, 0.1)},
         ],
     )

@@ -48,6 +48,35 @@ class Conflict(nn.Module):
         return {task: (y_B - label_B).square().mean() for task, label_B in self.labels.items()}
 
 
+class OwnHeads(nn.Module):
+    """Two regressions with little in common, each with a head of its own on one tanh unit: what serves both is a compromise."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        draw = torch.Generator().manual_seed(seed)
+        self.x_BD = torch.randn(128, 4, generator=draw)
+        self.shared = nn.Linear(4, 1)
+        self.heads = nn.ModuleDict({task: nn.Linear(1, 1) for task in ("first", "second")})
+        self.labels = {
+            task: torch.tanh(self.x_BD @ torch.randn(4, generator=draw)) + 0.3 * torch.randn(128, generator=draw)
+            for task in self.heads
+        }
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.copy_(0.5 * torch.randn(parameter.shape, generator=draw))
+
+    def losses(self) -> dict[str, Tensor]:
+        hidden_B1 = torch.tanh(self.shared(self.x_BD))
+        return {t: (head(hidden_B1).squeeze(1) - self.labels[t]).square().mean() for t, head in self.heads.items()}
+
+    def best_head(self, task: str) -> float:
+        """The lowest loss that a head of the task has on the present tanh unit: least squares."""
+        hidden_B1 = torch.tanh(self.shared(self.x_BD)).detach()
+        known_B2 = torch.cat([hidden_B1, torch.ones_like(hidden_B1)], 1)
+        head_21 = torch.linalg.lstsq(known_B2, self.labels[task][:, None]).solution
+        return float((known_B2 @ head_21 - self.labels[task][:, None]).square().mean())
+
+
 def values(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {task: float(loss.detach()) for task, loss in losses.items()}
 

@@ -29,6 +29,11 @@ class Steps:
         return self.tasks
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """The tasks whose losses give gradients: the active ones, and what a balancer trains ahead of its stage."""
+        return self.active
+
+    @property
     def wants_reference(self) -> bool:
         return False
 
@@ -45,9 +50,10 @@ class Steps:
         """
         if self.wants_reference and reference is None:
             raise ContractError("a paired constraint needs the frozen model's losses on this batch; pass reference")
-        here = {task: losses[task] for task in self._known(losses) if task in self.active}
+        here = {task: losses[task] for task in self._known(losses) if task in self.trained}
         figures = self._backward(here, shared) if here else {}
-        return {**figures, **self._learn(here, reference, mean)}
+        active = {task: loss for task, loss in here.items() if task in self.active}
+        return {**figures, **self._learn(active, reference, mean)}
 
     def _known(self, losses: Mapping[str, Tensor]) -> list[str]:
         """The tasks that this batch carries, in their order."""
@@ -66,7 +72,7 @@ class Steps:
     def _learn(
         self, losses: Mapping[str, Tensor], reference: Mapping[str, float] | None, mean: MeanOverWorkers
     ) -> Figures:
-        """What the balancer itself learns from a batch; figures for the log."""
+        """What the balancer itself learns from a batch's active tasks; figures for the log."""
         return {}
 
     def advance(self, levels: Mapping[str, float]) -> bool:

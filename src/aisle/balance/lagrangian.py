@@ -41,6 +41,8 @@ class Lagrangian(Part):
     start      a multiplier when its constraint appears; above 0 the constraint holds from the first step on
     most       a multiplier never exceeds this
     memory     of the running averages, a step; at most, they are shorter in the beginning
+    ahead      share of the objective that the tasks of later stages have together: their heads learn beside, on features that
+               they hardly shape, and are no stage's length behind when it comes.  0 leaves them untouched till then
     levels     task -> level that a production model holds: such a task is a constraint from the start, with no stage of
                its own.  With levels for all but the last task there is one endless stage, for streams
     """
@@ -54,18 +56,19 @@ class Lagrangian(Part):
     start: float = 1.0
     most: float = 1e3
     memory: float = 0.99
+    ahead: float = 0.05
     levels: dict[str, float] = {}
 
     def model_post_init(self, context: Any) -> None:
         tasks = [task for group in self.groups for task in group]
         if not tasks or len(set(tasks)) < len(tasks):
             raise SettingError(f"order is {self.order}; name each task once, the highest priority first")
-        shares = (0 <= self.release <= 1, 0 <= self.memory < 1, 0 <= self.start <= self.most, self.slack >= 0)
-        if self.rate <= 0 or not all(shares):
+        shares = (0 <= self.release <= 1, 0 <= self.memory < 1, 0 <= self.ahead < 1)
+        if self.rate <= 0 or self.slack < 0 or not 0 <= self.start <= self.most or not all(shares):
             raise SettingError(
                 f"rate {self.rate}, release {self.release}, start {self.start}, most {self.most}, slack {self.slack}, memory "
-                f"{self.memory}; expected a rate above 0, release in [0, 1], start between 0 and most, slack of 0 or more, memory "
-                "in [0, 1)"
+                f"{self.memory}, ahead {self.ahead}; expected a rate above 0, release in [0, 1], start between 0 and most, slack "
+                "of 0 or more, memory and ahead in [0, 1)"
             )
         led = [task for group in self.groups[: self.first_stage] for task in group]
         if self.first_stage == len(self.groups) or set(self.levels) != set(led):
@@ -91,7 +94,8 @@ class Lagrangian(Part):
 class LagrangianBalancer(Steps):
     """Stage k:  min over theta, max over lambda >= 0 of  [L_k + sum_{i<k} lambda_i (L_i - c_i)] / (1 + sum lambda).
 
-    theta descends and lambda ascends on every batch, with the relative violation v_i = (L_i - c_i) / c_i - slack:
+    and 1 - ahead of that with ahead * (mean of L_j, j>k) beside it, while there are such tasks.  theta descends and lambda ascends
+    on every batch, with the relative violation v_i = (L_i - c_i) / c_i - slack:
 
         u_i <- average of v_i of late
         lambda_i <- clip(lambda_i + rate * u_i, 0, most)        below ``start``, falls are ``release`` times that
@@ -120,14 +124,32 @@ class LagrangianBalancer(Steps):
         return (*self.levels, *self.learned)
 
     @property
+    def to_come(self) -> tuple[str, ...]:
+        """The tasks of later stages."""
+        return tuple(task for group in self.settings.groups[self.stage + 1 :] for task in group)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return (*self.active, *self.to_come) if self.settings.ahead else self.active
+
+    @property
     def wants_reference(self) -> bool:
         return self.settings.reference == "paired" and bool(self.levels)
 
     @property
     def weights(self) -> dict[str, float]:
-        """What each active loss is multiplied with."""
-        scale = 1.0 / (1.0 + sum(self.multipliers.values())) if self.settings.rescale else 1.0
-        return {**{task: scale * m for task, m in self.multipliers.items()}, **dict.fromkeys(self.learned, scale)}
+        """What each loss is multiplied with."""
+        later, scale = self.to_come if self.settings.ahead else (), 1.0
+        if self.settings.rescale:
+            scale /= 1.0 + sum(self.multipliers.values())
+        if later:
+            scale *= 1.0 - self.settings.ahead
+        held = {task: scale * m for task, m in self.multipliers.items()}
+        return {
+            **held,
+            **dict.fromkeys(self.learned, scale),
+            **{task: self.settings.ahead / len(later) for task in later},
+        }
 
     def _learn(
         self, losses: Mapping[str, Tensor], reference: Mapping[str, float] | None, mean: MeanOverWorkers

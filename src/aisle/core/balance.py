@@ -34,7 +34,8 @@ class Balancer(Protocol):
 
     @property
     def active(self) -> tuple[str, ...]:
-        """Tasks whose losses give gradients in the present stage; the heads of the others stand still."""
+        """Tasks that the present stage learns or holds: their losses choose its end.  The heads of the others stand still, or
+        learn beside."""
         ...
 
     @property

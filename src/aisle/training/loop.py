@@ -236,7 +236,7 @@ class _Run:
             self.stale += 1
 
     def _of_active(self, figures: dict[str, float]) -> dict[str, float]:
-        """``loss`` without the tasks whose heads stand still: what an untrained head loses must not choose a stage's end."""
+        """``loss`` without the tasks whose stage is to come: what an untrained head loses must not choose a stage's end."""
         names = [f"loss/{task}" for task in (self.balancer.active if self.balancer is not None else ())]
         if "loss" in figures and names and all(name in figures for name in names):
             figures["loss"] = sum(figures[name] for name in names)
