@@ -42,7 +42,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
-from taosr1_rows import differences, figures, of_seeds, plotted, printed
+from taosr1_rows import SIZES, differences, figures, of_seeds, plotted, plotted_grid, printed
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
@@ -65,10 +65,14 @@ from aisle.training.settings import TrainSettings
 from aisle.training.supervised import Examples
 
 ORDERS = ("label_only", "reason_first", "label_first")
-STEPS = {1000: 300, 3000: 500, 12000: 900, 40000: 1800}
+STEPS = dict(zip(SIZES, (300, 500, 900, 1800), strict=True))
 """Pairs of fine-tuning -> optimiser steps of 32."""
 NOISE = ("0", "0.15", "0.3")
-BASES = ("label_first/12000/0.15", "reason_first/12000/0.15", "label_first/3000/0.15", "reason_first/3000/0.15")
+BASES = (
+    *(f"{order}/{size}/0.15" for size in (12000, 3000) for order in ("label_first", "reason_first")),
+    *(f"{order}/12000/{noise}" for noise in ("0", "0.3") for order in ("label_first", "reason_first")),
+)
+"""What the later stages start from: order, pairs, noise."""
 SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
 POOL = 12_000
 """Pairs whose labels the later stages may use."""
@@ -203,8 +207,8 @@ class Bench:
         row = self.run(arm)
         with (self.out / "runs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f},",
-              f"hallucination {row['true']['hallucination']:.3f}", file=sys.stderr, flush=True)  # fmt: skip
+        print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f}",
+              file=sys.stderr, flush=True)  # fmt: skip
 
     def judge(self, arm: str) -> Llm:
         """The judge that an arm ended with."""
@@ -224,16 +228,18 @@ class Bench:
             np.save(path, cumulative_grade(llm.chances_of_pairs(data.test, data.items), threshold))
         return np.load(path), data.true, data.test.query
 
-    def contradictions(self, arm: str) -> float:
+    def contradictions(self, arm: str) -> float | None:
         """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to; kept beside the
-        weights."""
+        weights.  None for an arm that gives no reasons."""
+        if arm.startswith("cross/") or "/label_only/" in arm:
+            return None
         path = self.weights(arm).with_suffix(".drawn")
         if not path.exists():
             llm = self.judge(arm)
-            reasons = llm.grammar.order != "label_only"
-            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0) if reasons else []
-            path.write_text(str(hallucination_rate(said, RuleTable(len(llm.scale)))))
-        return float(path.read_text())
+            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
+            path.write_text(json.dumps(hallucination_rate(said, RuleTable(len(llm.scale)))))
+        found: float | None = json.loads(path.read_text())
+        return found
 
     def _test(self, reader: Reader) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
@@ -351,6 +357,7 @@ def main() -> None:
     if args.plot is not None:
         for base in BASES[:2]:
             plotted(list(rows(args.out)), args.plot, base)
+        plotted_grid(rows(args.out), args.plot)
         return
     if not args.rows:
         run_all(args.out, chosen, args.seeds, args.device)
@@ -361,12 +368,11 @@ def main() -> None:
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
         bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
         compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
-        drawn = {
-            arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
-            for arm, seeds in runs.items() if not arm.startswith("cross/")
-        }  # fmt: skip
-        drawn_rows = [of_seeds("hallucination:drawn", arm, found) for arm, found in drawn.items()]
-        printed([*figures(rows(args.out)), *drawn_rows, *compared])
+        drawn = [
+            of_seeds("hallucination:drawn", arm, [benches[seed].contradictions(arm) for seed in sorted(seeds)])
+            for arm, seeds in runs.items()
+        ]
+        printed([*figures(rows(args.out)), *(row for row in drawn if row), *compared])
 
 
 def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:

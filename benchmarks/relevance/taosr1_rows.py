@@ -18,11 +18,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "simulate"))
 
-from _svg import Axis, lines
+from _svg import COLOURS, Axis, lines
 
 from aisle.core.lists import Array
 
 RESAMPLES = 2000
+SIZES = (1000, 3000, 12000, 40000)
+"""Pairs of fine-tuning in the grid."""
 Decided = Callable[[str, int], tuple[Array, Array, Array]]
 """(arm, seed) -> grades given int64[N], true grades int64[N], query of each pair int64[N]."""
 
@@ -75,13 +77,18 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "hallucination": [row["true"]["hallucination"] for row in of],
             **{f"f1:{c + 1}": [row["true"]["f1"][c] or 0.0 for row in of] for c in range(4)},
         }
-        out += [of_seeds(name, arm, found) | common for name, found in values.items()]
+        made = [of_seeds(name, arm, found) for name, found in values.items()]
+        out += [row | common for row in made if row]
     return out
 
 
-def of_seeds(metric: str, arm: str, value_S: Sequence[float]) -> dict[str, Any]:
-    """A row: mean, least and most over seeds."""
-    of = {"value": float(np.mean(value_S)), "low": min(value_S), "high": max(value_S), "seeds": len(value_S)}
+def of_seeds(metric: str, arm: str, value_S: Sequence[float | None]) -> dict[str, Any]:
+    """A row: mean, least and most over seeds.  Nothing for what an arm does not have, as a judge without reasoning has no
+    contradictions."""
+    there = [value for value in value_S if value is not None]
+    if not there:
+        return {}
+    of = {"value": float(np.mean(there)), "low": min(there), "high": max(there), "seeds": len(there)}
     return {"metric": metric, "plan": arm, **of}
 
 
@@ -166,6 +173,34 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str) -> None:
             axes = Axis("steps"), Axis("macro-F1", from_zero=False)
             whole = f"{title}, {len(seeds)} seeds" if len(seeds) > 1 else title
             (folder / name).write_text(lines(whole, drawn, *axes, names_below=True), encoding="utf-8")
+
+
+def plotted_grid(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """macro-F1 over the pairs of fine-tuning as SVG, a line for each order and step noise.  Means over the seeds that all
+    arms of the picture have."""
+    orders = {"label_first": ("label first", COLOURS[0]), "reason_first": ("reasoning first", COLOURS[1])}
+    found = {(row["arm"], row["seed"]): row["true"]["macro_f1"] for row in rows if row["arm"].startswith("sft/")}
+    of = {"label only": ("label_only", "0", COLOURS[2], "")}
+    of |= {
+        f"{words}, noise {noise}": (order, noise, colour, dashes)
+        for order, (words, colour) in orders.items()
+        for noise, dashes in (("0", ""), ("0.15", "6 3"), ("0.3", "2 3"))
+    }
+    arms = {name: [f"sft/{order}/{size}/{noise}" for size in SIZES] for name, (order, noise, *_) in of.items()}
+    seeds = [
+        s for s in sorted({seed for _, seed in found}) if all((a, s) in found for line in arms.values() for a in line)
+    ]
+    if seeds:
+        drawn = {
+            name: (np.array(SIZES, float), np.array([np.mean([found[a, s] for s in seeds]) for a in line]))
+            for name, line in arms.items()
+        }
+        axes = Axis("pairs of fine-tuning", log=True), Axis("macro-F1", from_zero=False)
+        title = f"Order, data and noise{f', {len(seeds)} seeds' if len(seeds) > 1 else ''}"
+        strokes = {name: (colour, dashes) for name, (*_, colour, dashes) in of.items()}
+        (folder / "taosr1-grid.svg").write_text(
+            lines(title, drawn, *axes, names_left=True, strokes=strokes), encoding="utf-8"
+        )
 
 
 def _line(of_seeds: Sequence[Sequence[Sequence[float]]]) -> tuple[Array, Array]:

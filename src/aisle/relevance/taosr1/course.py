@@ -226,8 +226,7 @@ class Course:
         """What the training loop watches; None without validation pairs."""
         if not len(self.held):
             return None
-        watched = ("macro_f1", "argmax_macro_f1", "hallucination")
-        return lambda module: {name: value for name, value in self._figures_of(self.watched).items() if name in watched}
+        return lambda module: _watched(self._figures_of(self.watched))
 
     def _figures_of(self, pairs: Pairs) -> dict[str, Any]:
         self.llm.backbone.eval()
@@ -235,6 +234,12 @@ class Course:
         said = [] if self.llm.grammar.order == "label_only" else said_of_pairs(self.llm, pairs, self.items)
         threshold = fit_threshold(chance_NC, pairs.label)
         return {"threshold": threshold, **measured(chance_NC, pairs.label, threshold, said).as_dict()}
+
+
+def _watched(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Those that a learning curve shows, where there are any: hallucination only of a judge that reasons."""
+    named = {name: figures[name] for name in ("macro_f1", "argmax_macro_f1", "hallucination")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _words_of_steps(writer: Writer, pairs: Pairs) -> list[str]:
