@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.training.together import LIMIT_S, run_together
 
 from aisle.core.env import Env
 from aisle.nn.backbones.backbone import Sampling
@@ -207,35 +204,18 @@ class TestFit:
         assert stage.llm.grammar.marks == stage.llm.grammar.labels
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {here!r})
-import test_taosr1 as t
-t.fit_together({folder!r})
-"""
-
-
-def fit_together(folder: str) -> None:
-    """The whole course among the processes that were started; prints the weights and what DPO learned from."""
+def fit_together(folder: str) -> list[float]:
+    """The whole course among the processes that were started: the weights' sum and the number of pairs DPO learned from."""
     view = two_tastes()
     stage = TaoSr1.tiny().fit(view, Env(engine=None, scratch=Path(folder)))
     weights = sum(float(t.double().abs().sum()) for t in stage.llm.backbone.state_dict().values())
     report = stage.report["corrected"]
-    print(json.dumps([weights, report["self_correction"] + report["oracle"]]))
+    return [weights, report["self_correction"] + report["oracle"]]
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_two_processes_fit_one_judge(tmp_path):
-    """Started as torchrun starts them, over gloo."""
-    code = SCRIPT.format(here=str(Path(__file__).parent), folder=str(tmp_path))
-    port = str(27_300 + os.getpid() % 1000)
-    started = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=started | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    first, second = (json.loads(run.communicate(timeout=100)[0]) for run in runs)
+    first, second = run_together(fit_together, str(tmp_path))
     assert first == second
     assert first[1] > 0
     assert not list(tmp_path.iterdir())
