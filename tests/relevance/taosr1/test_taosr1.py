@@ -19,7 +19,7 @@ from aisle.relevance._stages import Stages
 from aisle.relevance.taosr1 import TaoSr1
 from aisle.relevance.taosr1.course import Course
 from aisle.relevance.taosr1.reading import ReasonFirst
-from aisle.relevance.taosr1.tuned import examples_of, label_place, written_answers
+from aisle.relevance.taosr1.tuned import examples_of, label_place, rationales_of, written_answers
 from aisle.simulate.known import two_tastes
 from aisle.testing.case import fitted_case
 from aisle.training.distributed import ALONE
@@ -85,6 +85,14 @@ class TestExamples:
         assert [a.tolist() for a in answers] == [[taken.llm.label_ids[label]] for label in pairs.label]
         first = course(view, env, order="reason_first").llm
         assert written_answers(first, pairs, [None, None]) == [None, None]
+
+    def test_who_waits_for_rationales_sees_how_far_they_are(self, view, env):
+        taken, seen = course(view, env), []
+        written = rationales_of(
+            taken.writer, first_queries(taken.tuning, 6), lambda task, done, total: seen.append((done, total))
+        )
+        assert any(rationale is not None for rationale in written)
+        assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
 
     def test_class_and_label_weights(self, view, env):
         taken = course(view, env)

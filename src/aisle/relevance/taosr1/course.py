@@ -16,7 +16,7 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items, ShopView
 from aisle.nn.backbones.backbone import Backbone, Sampling
-from aisle.relevance._grammar import Parsed, RuleTable
+from aisle.relevance._grammar import Parsed, Rationale, RuleTable
 from aisle.relevance._judging import JudgeStage
 from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
@@ -108,7 +108,7 @@ class Course:
     def tune(self, folder: Path | None) -> Mapping[str, Any]:
         """Fine-tuning; returns figures of the validation pairs."""
         method, pairs = self.method, self.tuning
-        rationales = [None] * len(pairs) if method.order == "label_only" else rationales_of(self.writer, pairs)
+        rationales = [None] * len(pairs) if method.order == "label_only" else self._written(pairs, "rationales")
         weight_C = class_weights(pairs) if method.class_weighted else None
         examples = examples_of(
             self.llm, pairs, self.items, rationales, label_weight=method.label_weight, weight_C=weight_C
@@ -203,10 +203,14 @@ class Course:
         """What the writer answers for the pairs at these places; None for all others."""
         oracle: list[Array | None] = [None] * len(pairs)
         missed = pairs.take(places)
-        answers = written_answers(self.llm, missed, rationales_of(self.writer, missed))
+        answers = written_answers(self.llm, missed, self._written(missed, "right answers"))
         for place, answer in zip(places, answers, strict=True):
             oracle[place] = answer
         return oracle
+
+    def _written(self, pairs: Pairs, task: str) -> list[Rationale | None]:
+        """The writer's rationales; a chat endpoint may take hours, so a person sees how far it is."""
+        return rationales_of(self.writer, pairs, self.stages.env.progress, f"{self.stages.name}: {task}")
 
     def _read(self, answers: Sequence[Array]) -> list[Parsed]:
         return [self.llm.grammar.read(text) for text in self.llm.words.decode(answers)]
