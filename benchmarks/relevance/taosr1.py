@@ -16,6 +16,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
+    drawn       sft, read by the labels of eight answers that it draws; of interest where reasoning comes first
     cross       the baseline ``relevance.cross_encoder`` on the same pairs: its encoder, pairs, 0
     best-of-g   sft, then three rounds of: eight answers to a prompt, learn the right ones
 
@@ -46,6 +47,7 @@ from taosr1_rows import SIZES, differences, figures, of_seeds, plotted, plotted_
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
+from aisle.core.shop import Items
 from aisle.nn.backbones.tiny import TinyShape
 from aisle.relevance._grammar import RuleTable
 from aisle.relevance._llm import Llm
@@ -113,9 +115,10 @@ def arms() -> list[str]:
     long = [arm.replace("sft/", "long/", 1) for arm in first]
     kinds = [f"dpo/{BASES[0]}/{kind}" for kind in DPO_KINDS]
     cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
+    drawn = [f"drawn/{base}" for base in BASES[:2]]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *kinds, *later[NUM_FIRST:], *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *drawn, *kinds, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +176,8 @@ class Bench:
             if not self.weights(start).exists():
                 self.kept(start)
             course.llm.backbone.load_state_dict(load_file(self.weights(start), device=self.device))
+        if kind == "drawn":
+            return self._only_read(arm, Drawn(course.llm), perf_counter(), process_time())
         began, began_cpu = perf_counter(), process_time()
         folder = self.out / "unfinished" / f"{arm.replace('/', '_')}-{self.seed}"
         report = dict(STAGE[kind](course, folder, arm))
@@ -197,10 +202,16 @@ class Bench:
         method = CrossEncoder(encoder=encoder, batch=32, threads=1, train=steps if encoder == "scratch" else once)
         began, began_cpu = perf_counter(), process_time()
         stage = method.fit_pairs(tuning, data.validation, data.items, env)
+        return self._only_read(arm, stage.reader, began, began_cpu)
+
+    def _only_read(self, arm: str, reader: Reader | Drawn, began: float, began_cpu: float) -> dict[str, Any]:
+        """The row of an arm that leaves no weights of a judge; what it gives the test pairs is kept instead."""
+        data = self.data
+        threshold = fit_threshold(reader.chances_of_pairs(data.validation, data.items), data.validation.label)
+        chance_NC = reader.chances_of_pairs(data.test, data.items)
         took = {"seconds": perf_counter() - began, "cpu_seconds": process_time() - began_cpu}
-        chance_NC = stage.reader.chances_of_pairs(data.test, data.items)
-        np.save(self.weights(arm).with_suffix(".npy"), cumulative_grade(chance_NC, stage.threshold))
-        return {"arm": arm, "seed": self.seed, "world": data.version, **took, **self._test(stage.reader), "report": {}}
+        np.save(self.weights(arm).with_suffix(".npy"), cumulative_grade(chance_NC, threshold))
+        return {"arm": arm, "seed": self.seed, "world": data.version, **took, **self._test(reader), "report": {}}
 
     def kept(self, arm: str) -> None:
         """Run an arm and add its line."""
@@ -231,7 +242,7 @@ class Bench:
     def contradictions(self, arm: str) -> float | None:
         """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to; kept beside the
         weights.  None for an arm that gives no reasons."""
-        if arm.startswith("cross/") or "/label_only/" in arm:
+        if arm.startswith(("cross/", "drawn/")) or "/label_only/" in arm:
             return None
         path = self.weights(arm).with_suffix(".drawn")
         if not path.exists():
@@ -241,7 +252,7 @@ class Bench:
         found: float | None = json.loads(path.read_text())
         return found
 
-    def _test(self, reader: Reader) -> dict[str, Any]:
+    def _test(self, reader: Reader | Drawn) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
         data = self.data
         threshold = fit_threshold(reader.chances_of_pairs(data.validation, data.items), data.validation.label)
@@ -255,6 +266,22 @@ class Bench:
             for kind in np.unique(data.kind).tolist()
         }
         return {"threshold": threshold, **found, "by_kind": by_kind}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A judge read by the labels of GROUP answers that it draws at temperature 1: a reasoning that is only one of several then
+    does not decide alone."""
+
+    llm: Llm
+
+    def chances_of_pairs(self, pairs: Pairs, items: Items) -> Array:
+        """float64[N, C]: shares of the drawn labels, a trace of each grade added."""
+        said = said_of_pairs(self.llm, pairs, items, temperature=1.0, group=GROUP)
+        label_NG = np.array([-1 if p.label is None else p.label for p in said]).reshape(len(pairs), GROUP)
+        count_NC = (label_NG[:, :, None] == np.arange(len(pairs.scale))).sum(1) + 1e-3
+        chance_NC: Array = count_NC / count_NC.sum(1, keepdims=True)
+        return chance_NC
 
 
 @lru_cache(maxsize=4)

@@ -30,6 +30,12 @@ Decided = Callable[[str, int], tuple[Array, Array, Array]]
 
 PAIRS = (
     ("label first against reasoning first", "sft/label_first/{n}", "sft/reason_first/{n}"),
+    (
+        "label first against reasoning first that is read by eight answers",
+        "sft/label_first/{n}",
+        "drawn/reason_first/{n}",
+    ),
+    ("reasoning first read by eight answers", "drawn/reason_first/{n}", "sft/reason_first/{n}"),
     ("label first against label only", "sft/label_first/{n}", "sft/label_only/{size}/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/label_only/{size}/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/reason_first/{n}"),

@@ -47,14 +47,17 @@ class Measured:
         return asdict(self)
 
 
-def said_of_pairs(llm: Llm, pairs: Pairs, items: Items, *, temperature: float = 0.0, seed: int = 0) -> list[Parsed]:
-    """What the judge writes of each pair: the likeliest token each time, or drawn at a temperature above 0."""
+def said_of_pairs(
+    llm: Llm, pairs: Pairs, items: Items, *, temperature: float = 0.0, group: int = 1, seed: int = 0
+) -> list[Parsed]:
+    """What the judge writes of each pair: the likeliest token each time, or drawn at a temperature above 0; ``group`` answers to
+    each, pair by pair."""
     prompts = llm.prompts_of(pairs, items)
     sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=temperature)
     generator = torch.Generator(llm.backbone.device).manual_seed(seed)
     out: list[Parsed] = []
     for start in range(0, len(prompts), CHUNK):
-        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], 1, sampling, generator=generator))
+        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], group, sampling, generator=generator))
     return out
 
 
