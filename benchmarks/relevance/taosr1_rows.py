@@ -182,31 +182,30 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str) -> None:
 
 
 def plotted_grid(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
-    """macro-F1 over the pairs of fine-tuning as SVG, a line for each order and step noise.  Means over the seeds that all
-    arms of the picture have."""
-    orders = {"label_first": ("label first", COLOURS[0]), "reason_first": ("reasoning first", COLOURS[1])}
-    found = {(row["arm"], row["seed"]): row["true"]["macro_f1"] for row in rows if row["arm"].startswith("sft/")}
-    of = {"label only": ("label_only", "0", COLOURS[2], "")}
-    of |= {
-        f"{words}, noise {noise}": (order, noise, colour, dashes)
-        for order, (words, colour) in orders.items()
-        for noise, dashes in (("0", ""), ("0.15", "6 3"), ("0.3", "2 3"))
-    }
-    arms = {name: [f"sft/{order}/{size}/{noise}" for size in SIZES] for name, (order, noise, *_) in of.items()}
-    seeds = [
-        s for s in sorted({seed for _, seed in found}) if all((a, s) in found for line in arms.values() for a in line)
-    ]
-    if seeds:
-        drawn = {
-            name: (np.array(SIZES, float), np.array([np.mean([found[a, s] for s in seeds]) for a in line]))
-            for name, line in arms.items()
-        }
-        axes = Axis("pairs of fine-tuning", log=True), Axis("macro-F1", from_zero=False)
-        title = f"Order, data and noise{f', {len(seeds)} seeds' if len(seeds) > 1 else ''}"
-        strokes = {name: (colour, dashes) for name, (*_, colour, dashes) in of.items()}
-        (folder / "taosr1-grid.svg").write_text(
-            lines(title, drawn, *axes, names_left=True, strokes=strokes), encoding="utf-8"
-        )
+    """macro-F1 over the pairs of fine-tuning as SVG, a line for each order and step noise, of the seed with most of the arms.
+    What has been run at one size alone has no line."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if row["arm"].startswith("sft/"):
+            found.setdefault(row["seed"], {})[row["arm"]] = row["true"]["macro_f1"]
+    if not found:
+        return
+    of = max(found.values(), key=len)
+    drawn, strokes = {}, {}
+    for order, words, colour in (
+        ("label_only", "label only", COLOURS[2]),
+        ("reason_first", "reasoning first", COLOURS[1]),
+        ("label_first", "label first", COLOURS[0]),
+    ):
+        for noise, dashes in (("0", ""), ("0.15", "6 3"), ("0.3", "2 3")):
+            points = [(size, of[arm]) for size in SIZES if (arm := f"sft/{order}/{size}/{noise}") in of]
+            if len(points) > 1:
+                name = words if order == "label_only" else f"{words}, noise {noise}"
+                size, value = np.array(points, float).T
+                drawn[name], strokes[name] = (size, value), (colour, dashes)
+    axes = Axis("pairs of fine-tuning", log=True), Axis("macro-F1", from_zero=False)
+    picture = lines("Order, data and noise, one shop", drawn, *axes, names_left=True, strokes=strokes)
+    (folder / "taosr1-grid.svg").write_text(picture, encoding="utf-8")
 
 
 def _line(of_seeds: Sequence[Sequence[Sequence[float]]]) -> tuple[Array, Array]:
