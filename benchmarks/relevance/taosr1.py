@@ -16,6 +16,7 @@ its weights there, from which later arms start.  A run that was killed goes on f
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
+    drawn       sft, read by the labels of eight answers that it draws; of interest where reasoning comes first
     cross       the baseline ``relevance.cross_encoder`` on the same pairs: its encoder, pairs, 0
     best-of-g   sft, then three rounds of: eight answers to a prompt, learn the right ones
 
@@ -42,10 +43,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
-from taosr1_rows import differences, figures, of_seeds, plotted, printed
+from taosr1_rows import SIZES, differences, figures, of_seeds, plotted, plotted_grid, printed
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
+from aisle.core.shop import Items
 from aisle.nn.backbones.tiny import TinyShape
 from aisle.relevance._grammar import RuleTable
 from aisle.relevance._llm import Llm
@@ -65,10 +67,14 @@ from aisle.training.settings import TrainSettings
 from aisle.training.supervised import Examples
 
 ORDERS = ("label_only", "reason_first", "label_first")
-STEPS = {1000: 300, 3000: 500, 12000: 900, 40000: 1800}
+STEPS = dict(zip(SIZES, (300, 500, 900, 1800), strict=True))
 """Pairs of fine-tuning -> optimiser steps of 32."""
 NOISE = ("0", "0.15", "0.3")
-BASES = ("label_first/12000/0.15", "reason_first/12000/0.15", "label_first/3000/0.15", "reason_first/3000/0.15")
+BASES = (
+    *(f"{order}/{size}/0.15" for size in (12000, 3000) for order in ("label_first", "reason_first")),
+    *(f"{order}/12000/{noise}" for noise in ("0", "0.3") for order in ("label_first", "reason_first")),
+)
+"""What the later stages start from: order, pairs, noise."""
 SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
 POOL = 12_000
 """Pairs whose labels the later stages may use."""
@@ -109,9 +115,10 @@ def arms() -> list[str]:
     long = [arm.replace("sft/", "long/", 1) for arm in first]
     kinds = [f"dpo/{BASES[0]}/{kind}" for kind in DPO_KINDS]
     cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
+    drawn = [f"drawn/{base}" for base in BASES[:2]]
     grid = [f"sft/label_only/{size}/0" for size in STEPS]
     grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
-    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *kinds, *later[NUM_FIRST:], *grid]))
+    return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *drawn, *kinds, *later[NUM_FIRST:], *grid]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +176,8 @@ class Bench:
             if not self.weights(start).exists():
                 self.kept(start)
             course.llm.backbone.load_state_dict(load_file(self.weights(start), device=self.device))
+        if kind == "drawn":
+            return self._only_read(arm, Drawn(course.llm), perf_counter(), process_time())
         began, began_cpu = perf_counter(), process_time()
         folder = self.out / "unfinished" / f"{arm.replace('/', '_')}-{self.seed}"
         report = dict(STAGE[kind](course, folder, arm))
@@ -193,18 +202,24 @@ class Bench:
         method = CrossEncoder(encoder=encoder, batch=32, threads=1, train=steps if encoder == "scratch" else once)
         began, began_cpu = perf_counter(), process_time()
         stage = method.fit_pairs(tuning, data.validation, data.items, env)
+        return self._only_read(arm, stage.reader, began, began_cpu)
+
+    def _only_read(self, arm: str, reader: Reader | Drawn, began: float, began_cpu: float) -> dict[str, Any]:
+        """The row of an arm that leaves no weights of a judge; what it gives the test pairs is kept instead."""
+        data = self.data
+        threshold = fit_threshold(reader.chances_of_pairs(data.validation, data.items), data.validation.label)
+        chance_NC = reader.chances_of_pairs(data.test, data.items)
         took = {"seconds": perf_counter() - began, "cpu_seconds": process_time() - began_cpu}
-        chance_NC = stage.reader.chances_of_pairs(data.test, data.items)
-        np.save(self.weights(arm).with_suffix(".npy"), cumulative_grade(chance_NC, stage.threshold))
-        return {"arm": arm, "seed": self.seed, "world": data.version, **took, **self._test(stage.reader), "report": {}}
+        np.save(self.weights(arm).with_suffix(".npy"), cumulative_grade(chance_NC, threshold))
+        return {"arm": arm, "seed": self.seed, "world": data.version, **took, **self._test(reader), "report": {}}
 
     def kept(self, arm: str) -> None:
         """Run an arm and add its line."""
         row = self.run(arm)
         with (self.out / "runs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f},",
-              f"hallucination {row['true']['hallucination']:.3f}", file=sys.stderr, flush=True)  # fmt: skip
+        print(arm, self.seed, f"{row['cpu_seconds']:.0f} s,", f"macro-F1 {row['true']['macro_f1']:.3f}",
+              file=sys.stderr, flush=True)  # fmt: skip
 
     def judge(self, arm: str) -> Llm:
         """The judge that an arm ended with."""
@@ -224,18 +239,20 @@ class Bench:
             np.save(path, cumulative_grade(llm.chances_of_pairs(data.test, data.items), threshold))
         return np.load(path), data.true, data.test.query
 
-    def contradictions(self, arm: str) -> float:
+    def contradictions(self, arm: str) -> float | None:
         """Share of answers drawn at temperature 1 whose label is not the one that their own verdicts lead to; kept beside the
-        weights."""
+        weights.  None for an arm that gives no reasons."""
+        if arm.startswith(("cross/", "drawn/")) or "/label_only/" in arm:
+            return None
         path = self.weights(arm).with_suffix(".drawn")
         if not path.exists():
             llm = self.judge(arm)
-            reasons = llm.grammar.order != "label_only"
-            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0) if reasons else []
-            path.write_text(str(hallucination_rate(said, RuleTable(len(llm.scale)))))
-        return float(path.read_text())
+            said = said_of_pairs(llm, self.data.test, self.data.items, temperature=1.0)
+            path.write_text(json.dumps(hallucination_rate(said, RuleTable(len(llm.scale)))))
+        found: float | None = json.loads(path.read_text())
+        return found
 
-    def _test(self, reader: Reader) -> dict[str, Any]:
+    def _test(self, reader: Reader | Drawn) -> dict[str, Any]:
         """Figures of the test pairs against true grades and against the annotator's, at the validation pairs' threshold."""
         data = self.data
         threshold = fit_threshold(reader.chances_of_pairs(data.validation, data.items), data.validation.label)
@@ -249,6 +266,22 @@ class Bench:
             for kind in np.unique(data.kind).tolist()
         }
         return {"threshold": threshold, **found, "by_kind": by_kind}
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A judge read by the labels of GROUP answers that it draws at temperature 1: a reasoning that is only one of several then
+    does not decide alone."""
+
+    llm: Llm
+
+    def chances_of_pairs(self, pairs: Pairs, items: Items) -> Array:
+        """float64[N, C]: shares of the drawn labels, a trace of each grade added."""
+        said = said_of_pairs(self.llm, pairs, items, temperature=1.0, group=GROUP)
+        label_NG = np.array([-1 if p.label is None else p.label for p in said]).reshape(len(pairs), GROUP)
+        count_NC = (label_NG[:, :, None] == np.arange(len(pairs.scale))).sum(1) + 1e-3
+        chance_NC: Array = count_NC / count_NC.sum(1, keepdims=True)
+        return chance_NC
 
 
 @lru_cache(maxsize=4)
@@ -351,6 +384,7 @@ def main() -> None:
     if args.plot is not None:
         for base in BASES[:2]:
             plotted(list(rows(args.out)), args.plot, base)
+        plotted_grid(rows(args.out), args.plot)
         return
     if not args.rows:
         run_all(args.out, chosen, args.seeds, args.device)
@@ -361,12 +395,11 @@ def main() -> None:
         benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
         bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
         compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
-        drawn = {
-            arm: [benches[seed].contradictions(arm) for seed in sorted(seeds)]
-            for arm, seeds in runs.items() if not arm.startswith("cross/")
-        }  # fmt: skip
-        drawn_rows = [of_seeds("hallucination:drawn", arm, found) for arm, found in drawn.items()]
-        printed([*figures(rows(args.out)), *drawn_rows, *compared])
+        drawn = [
+            of_seeds("hallucination:drawn", arm, [benches[seed].contradictions(arm) for seed in sorted(seeds)])
+            for arm, seeds in runs.items()
+        ]
+        printed([*figures(rows(args.out)), *(row for row in drawn if row), *compared])
 
 
 def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:

@@ -18,16 +18,24 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "simulate"))
 
-from _svg import Axis, lines
+from _svg import COLOURS, Axis, lines
 
 from aisle.core.lists import Array
 
 RESAMPLES = 2000
+SIZES = (1000, 3000, 12000, 40000)
+"""Pairs of fine-tuning in the grid."""
 Decided = Callable[[str, int], tuple[Array, Array, Array]]
 """(arm, seed) -> grades given int64[N], true grades int64[N], query of each pair int64[N]."""
 
 PAIRS = (
     ("label first against reasoning first", "sft/label_first/{n}", "sft/reason_first/{n}"),
+    (
+        "label first against reasoning first that is read by eight answers",
+        "sft/label_first/{n}",
+        "drawn/reason_first/{n}",
+    ),
+    ("reasoning first read by eight answers", "drawn/reason_first/{n}", "sft/reason_first/{n}"),
     ("label first against label only", "sft/label_first/{n}", "sft/label_only/{size}/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/label_only/{size}/0"),
     ("the same, three times the steps", "long/label_first/{n}", "long/reason_first/{n}"),
@@ -75,13 +83,18 @@ def figures(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "hallucination": [row["true"]["hallucination"] for row in of],
             **{f"f1:{c + 1}": [row["true"]["f1"][c] or 0.0 for row in of] for c in range(4)},
         }
-        out += [of_seeds(name, arm, found) | common for name, found in values.items()]
+        made = [of_seeds(name, arm, found) for name, found in values.items()]
+        out += [row | common for row in made if row]
     return out
 
 
-def of_seeds(metric: str, arm: str, value_S: Sequence[float]) -> dict[str, Any]:
-    """A row: mean, least and most over seeds."""
-    of = {"value": float(np.mean(value_S)), "low": min(value_S), "high": max(value_S), "seeds": len(value_S)}
+def of_seeds(metric: str, arm: str, value_S: Sequence[float | None]) -> dict[str, Any]:
+    """A row: mean, least and most over seeds.  Nothing for what an arm does not have, as a judge without reasoning has no
+    contradictions."""
+    there = [value for value in value_S if value is not None]
+    if not there:
+        return {}
+    of = {"value": float(np.mean(there)), "low": min(there), "high": max(there), "seeds": len(there)}
     return {"metric": metric, "plan": arm, **of}
 
 
@@ -166,6 +179,33 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str) -> None:
             axes = Axis("steps"), Axis("macro-F1", from_zero=False)
             whole = f"{title}, {len(seeds)} seeds" if len(seeds) > 1 else title
             (folder / name).write_text(lines(whole, drawn, *axes, names_below=True), encoding="utf-8")
+
+
+def plotted_grid(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    """macro-F1 over the pairs of fine-tuning as SVG, a line for each order and step noise, of the seed with most of the arms.
+    What has been run at one size alone has no line."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if row["arm"].startswith("sft/"):
+            found.setdefault(row["seed"], {})[row["arm"]] = row["true"]["macro_f1"]
+    if not found:
+        return
+    of = max(found.values(), key=len)
+    drawn, strokes = {}, {}
+    for order, words, colour in (
+        ("label_only", "label only", COLOURS[2]),
+        ("reason_first", "reasoning first", COLOURS[1]),
+        ("label_first", "label first", COLOURS[0]),
+    ):
+        for noise, dashes in (("0", ""), ("0.15", "6 3"), ("0.3", "2 3")):
+            points = [(size, of[arm]) for size in SIZES if (arm := f"sft/{order}/{size}/{noise}") in of]
+            if len(points) > 1:
+                name = words if order == "label_only" else f"{words}, noise {noise}"
+                size, value = np.array(points, float).T
+                drawn[name], strokes[name] = (size, value), (colour, dashes)
+    axes = Axis("pairs of fine-tuning", log=True), Axis("macro-F1", from_zero=False)
+    picture = lines("Order, data and noise, one shop", drawn, *axes, names_left=True, strokes=strokes)
+    (folder / "taosr1-grid.svg").write_text(picture, encoding="utf-8")
 
 
 def _line(of_seeds: Sequence[Sequence[Sequence[float]]]) -> tuple[Array, Array]:

@@ -37,8 +37,22 @@ class Axis:
         return [float(t) for t in np.arange(np.ceil(low / step) * step, high + step / 2, step) if t <= high]
 
 
-def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis, *, names_below: bool = False) -> str:
-    """A plot of name -> (x, y), with the names in its upper or lower right corner."""
+def lines(
+    title: str,
+    of: Mapping[str, tuple[Array, Array]],
+    x: Axis,
+    y: Axis,
+    *,
+    names_below: bool = False,
+    names_left: bool = False,
+    strokes: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+    """A plot of name -> (x, y), with the names in a corner, the upper right one unless said otherwise.
+
+    strokes  name -> colour and dashes (``"4 3"``, or ``""`` for a whole line); a colour each in turn where it is not given
+    """
+    strokes = strokes or {name: (COLOURS[n % len(COLOURS)], "") for n, name in enumerate(of)}
+    names_x, anchor = (LEFT + 8, "start") if names_left else (WIDTH - RIGHT - 6, "end")
     every_x, every_y = (np.concatenate([np.asarray(v[n], float) for v in of.values()]) for n in (0, 1))
     (x_low, x_high), (y_low, y_high) = (_ends(v, a) for v, a in ((every_x, x), (every_y, y)))
     inner_w, inner_h = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -60,12 +74,11 @@ def lines(title: str, of: Mapping[str, tuple[Array, Array]], x: Axis, y: Axis, *
         px = LEFT + inner_w * x.place(xs, x_low, x_high)
         py = TOP + inner_h * (1 - y.place(ys, y_low, y_high))
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py, strict=True))
-        colour = COLOURS[n % len(COLOURS)]
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        colour, dashes = strokes[name]
+        dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"{dashed}/>')
         label_y = TOP + inner_h - 8 - 15 * (len(of) - 1 - n) if names_below else TOP + 14 + 15 * n
-        parts.append(
-            f'<text x="{WIDTH - RIGHT - 6}" y="{label_y}" text-anchor="end" fill="{colour}">{escape(name)}</text>'
-        )
+        parts.append(f'<text x="{names_x}" y="{label_y}" text-anchor="{anchor}" fill="{colour}">{escape(name)}</text>')
     parts.append(
         f'<text x="{LEFT + inner_w / 2}" y="{HEIGHT - 6}" text-anchor="middle" fill="#222">{escape(x.label)}</text>'
     )

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
 import torch
-
-sys.path.insert(0, os.path.dirname(__file__))
-
-from test_loop import line, squared, validate, weights
+from tests.training.test_loop import line, squared, validate, weights
+from tests.training.together import LIMIT_S, run_together
 
 from aisle.core.errors import AisleError, SettingError
 from aisle.training.batches import RowBatches
@@ -21,16 +15,9 @@ from aisle.training.distributed import under_ray, workers
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {tests!r})
-import test_distributed as t
-t.learn()
-"""
-
 
 def learn() -> list:
-    """Train under whatever started this process; prints and returns the weights and the best loss."""
+    """Train under whatever started this process; returns the weights and the best loss."""
     with workers() as group:
         torch.manual_seed(group.rank)
         # Another start on each rank: rank 0's counts.
@@ -38,22 +25,12 @@ def learn() -> list:
         batches = RowBatches(64, 8, torch.as_tensor, rank=group.rank, of=group.size)
         settings = TrainSettings(epochs=3, lr=0.05)
         trained = train(module, batches, squared, settings, validate=validate, workers=group)
-        found = [weights(module).tolist(), trained.best["loss"]]
-        print(json.dumps(found))
-        return found
+        return [weights(module).tolist(), trained.best["loss"]]
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_two_processes_learn_what_one_learns():
-    code = SCRIPT.format(tests=os.path.dirname(__file__))
-    port = str(29_500 + os.getpid() % 1000)
-    started = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=started | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    first, second = (json.loads(run.communicate(timeout=100)[0]) for run in runs)
+    first, second = run_together(learn)
     alone = learn()
     assert first == second
     assert first[0] == pytest.approx(alone[0], rel=1e-5, abs=1e-6)

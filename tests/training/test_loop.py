@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import pytest
 import torch
+from tests.training.together import LIMIT_S, ROOT
 from torch import nn
 
 from aisle.core import registry
@@ -216,8 +216,8 @@ def test_the_plain_sum_is_the_balancer_of_equal_weights():
 SCRIPT = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-import test_loop as t
+sys.path.insert(0, {root!r})
+from tests.training import test_loop as t
 plain = t.squared
 t.squared = lambda module, rows: time.sleep(0.02) or plain(module, rows)
 t.long_run(Path(sys.argv[1]))
@@ -231,10 +231,11 @@ def long_run(folder):
     return module
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_a_killed_run_goes_on_with_the_very_next_step(tmp_path):
     """Killed in the middle: the same figures at every step and the same weights at the end, dropout included."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run = subprocess.Popen([sys.executable, "-c", SCRIPT.format(tests=os.path.dirname(__file__)), str(killed)])
+    run = subprocess.Popen([sys.executable, "-c", SCRIPT.format(root=str(ROOT)), str(killed)])
     expected = long_run(whole)
     while not (killed / "checkpoints/step-000000018").exists():
         assert run.poll() is None, "ended before it was killed"

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.training.together import LIMIT_S, run_together
 from tests.training.words_world import ASKED, END, accuracy, model, prompts, right
 from torch import Tensor
 
@@ -212,16 +209,8 @@ class TestLoop:
         assert all(a[-1] == END or len(a) == 3 for of in joined.answers for a in of)
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.training import test_policy
-test_policy.learn_together({folder!r})
-"""
-
-
-def learn_together(folder: str) -> None:
-    """Five steps, and five more from the checkpoint; prints the weights, the prompts that were asked and the accuracy."""
+def learn_together(folder: str) -> list[float]:
+    """Five steps, and 55 more from the checkpoint; the weights' sum, the prompts that were asked, the accuracy."""
     with workers() as group:
         module = model(seed=group.rank)
         functions = steps()
@@ -230,24 +219,13 @@ def learn_together(folder: str) -> None:
             settings = SETTINGS.model_copy(update={"save_every": 5, "max_steps": in_all, "schedule": "constant"})
             train(module, batches, lesson_loss(functions), settings, folder=Path(folder), workers=group)
         weights = float(sum(p.detach().double().abs().sum() for p in module.parameters()))
-        print(json.dumps([weights, batches.asked, accuracy(module)]))
+        return [weights, batches.asked, accuracy(module)]
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_two_processes_reinforce_one_policy(tmp_path):
-    """Started as torchrun starts them; each samples its own half of the prompts, gradients are averaged."""
-    code = SCRIPT.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path))
-    started = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(28_400 + os.getpid() % 1000),
-        "WORLD_SIZE": "2",
-    }
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=started | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    (first, asked, right_share), (second, other_asked, _) = (json.loads(r.communicate(timeout=100)[0]) for r in runs)
+    """Each samples its own half of the prompts, gradients are averaged."""
+    (first, asked, right_share), (second, other_asked, _) = run_together(learn_together, str(tmp_path))
     assert first == second
     assert right_share == 1.0
     assert min(asked, other_asked) >= 4 * 55

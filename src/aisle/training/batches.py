@@ -6,7 +6,7 @@ Legend: N rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,17 @@ class Batches(Protocol):
         ...
 
     def load(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Rows(Protocol):
+    """Data of which any rows can be taken, as examples or preferences."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Array) -> Self: ...
+
+
+R = TypeVar("R", bound=Rows)
 
 
 class RowBatches:
@@ -53,6 +64,13 @@ class RowBatches:
         self._num_rows, self._size, self._make = num_rows, size, make
         self._seed, self._shuffle, self._rank, self._of = seed, shuffle, rank, of
         self.epoch, self.next = 0, 0
+
+    @classmethod
+    def of_data(
+        cls, data: R, size: int, make: Callable[[R], Any], *, seed: int = 0, rank: int = 0, of: int = 1
+    ) -> Self:
+        """Batches of ``size`` rows of ``data``, in an order that follows from the seed, each made by ``make``."""
+        return cls(len(data), size, lambda rows: make(data.take(rows)), seed=seed, rank=rank, of=of)
 
     def __len__(self) -> int:
         whole, rest = divmod(self._num_rows, self._size)

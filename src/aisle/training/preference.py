@@ -98,14 +98,9 @@ def preference_batches(
     preferences: Preferences, size: int, *, reference: Backbone | None = None, seed: int = 0,
     device: torch.device | str = "cpu", rank: int = 0, of: int = 1,
 ) -> RowBatches:  # fmt: skip
-    """``size`` prompts a batch, in an order that follows from the seed."""
-    return RowBatches(
-        len(preferences),
-        size,
-        lambda rows: batch_of(preferences.take(rows), reference, device),
-        seed=seed,
-        rank=rank,
-        of=of,
+    """``size`` prompts a batch."""
+    return RowBatches.of_data(
+        preferences, size, lambda taken: batch_of(taken, reference, device), seed=seed, rank=rank, of=of
     )
 
 

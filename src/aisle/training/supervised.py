@@ -72,14 +72,9 @@ def example_batches(
     examples: Examples, size: int, *, row_tokens: int = ROW_TOKENS, seed: int = 0, device: torch.device | str = "cpu",
     rank: int = 0, of: int = 1,
 ) -> RowBatches:  # fmt: skip
-    """``size`` examples a batch, in an order that follows from the seed."""
-    return RowBatches(
-        len(examples),
-        size,
-        lambda rows: batch_of(examples.take(rows), row_tokens, device),
-        seed=seed,
-        rank=rank,
-        of=of,
+    """``size`` examples a batch."""
+    return RowBatches.of_data(
+        examples, size, lambda taken: batch_of(taken, row_tokens, device), seed=seed, rank=rank, of=of
     )
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.training.together import LIMIT_S, run_together
 
 from aisle.core.env import Env
 from aisle.nn.backbones.backbone import Sampling
@@ -22,7 +19,7 @@ from aisle.relevance._stages import Stages
 from aisle.relevance.taosr1 import TaoSr1
 from aisle.relevance.taosr1.course import Course
 from aisle.relevance.taosr1.reading import ReasonFirst
-from aisle.relevance.taosr1.tuned import examples_of, label_place, written_answers
+from aisle.relevance.taosr1.tuned import examples_of, label_place, rationales_of, written_answers
 from aisle.simulate.known import two_tastes
 from aisle.testing.case import fitted_case
 from aisle.training.distributed import ALONE
@@ -88,6 +85,14 @@ class TestExamples:
         assert [a.tolist() for a in answers] == [[taken.llm.label_ids[label]] for label in pairs.label]
         first = course(view, env, order="reason_first").llm
         assert written_answers(first, pairs, [None, None]) == [None, None]
+
+    def test_who_waits_for_rationales_sees_how_far_they_are(self, view, env):
+        taken, seen = course(view, env), []
+        written = rationales_of(
+            taken.writer, first_queries(taken.tuning, 6), lambda task, done, total: seen.append((done, total))
+        )
+        assert any(rationale is not None for rationale in written)
+        assert seen == [(done, len(seen)) for done in range(1, len(seen) + 1)]
 
     def test_class_and_label_weights(self, view, env):
         taken = course(view, env)
@@ -207,35 +212,18 @@ class TestFit:
         assert stage.llm.grammar.marks == stage.llm.grammar.labels
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {here!r})
-import test_taosr1 as t
-t.fit_together({folder!r})
-"""
-
-
-def fit_together(folder: str) -> None:
-    """The whole course among the processes that were started; prints the weights and what DPO learned from."""
+def fit_together(folder: str) -> list[float]:
+    """The whole course among the processes that were started: the weights' sum and the number of pairs DPO learned from."""
     view = two_tastes()
     stage = TaoSr1.tiny().fit(view, Env(engine=None, scratch=Path(folder)))
     weights = sum(float(t.double().abs().sum()) for t in stage.llm.backbone.state_dict().values())
     report = stage.report["corrected"]
-    print(json.dumps([weights, report["self_correction"] + report["oracle"]]))
+    return [weights, report["self_correction"] + report["oracle"]]
 
 
+@pytest.mark.timeout(LIMIT_S)
 def test_two_processes_fit_one_judge(tmp_path):
-    """Started as torchrun starts them, over gloo."""
-    code = SCRIPT.format(here=str(Path(__file__).parent), folder=str(tmp_path))
-    port = str(27_300 + os.getpid() % 1000)
-    started = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=started | {"RANK": str(rank)}
-        )
-        for rank in range(2)
-    ]
-    first, second = (json.loads(run.communicate(timeout=100)[0]) for run in runs)
+    first, second = run_together(fit_together, str(tmp_path))
     assert first == second
     assert first[1] > 0
     assert not list(tmp_path.iterdir())

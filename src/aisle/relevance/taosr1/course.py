@@ -16,7 +16,7 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items, ShopView
 from aisle.nn.backbones.backbone import Backbone, Sampling
-from aisle.relevance._grammar import Parsed, RuleTable
+from aisle.relevance._grammar import Parsed, Rationale, RuleTable
 from aisle.relevance._judging import JudgeStage
 from aisle.relevance._llm import Llm
 from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
@@ -108,7 +108,7 @@ class Course:
     def tune(self, folder: Path | None) -> Mapping[str, Any]:
         """Fine-tuning; returns figures of the validation pairs."""
         method, pairs = self.method, self.tuning
-        rationales = [None] * len(pairs) if method.order == "label_only" else rationales_of(self.writer, pairs)
+        rationales = [None] * len(pairs) if method.order == "label_only" else self._written(pairs, "rationales")
         weight_C = class_weights(pairs) if method.class_weighted else None
         examples = examples_of(
             self.llm, pairs, self.items, rationales, label_weight=method.label_weight, weight_C=weight_C
@@ -203,10 +203,14 @@ class Course:
         """What the writer answers for the pairs at these places; None for all others."""
         oracle: list[Array | None] = [None] * len(pairs)
         missed = pairs.take(places)
-        answers = written_answers(self.llm, missed, rationales_of(self.writer, missed))
+        answers = written_answers(self.llm, missed, self._written(missed, "right answers"))
         for place, answer in zip(places, answers, strict=True):
             oracle[place] = answer
         return oracle
+
+    def _written(self, pairs: Pairs, task: str) -> list[Rationale | None]:
+        """The writer's rationales; a chat endpoint may take hours, so a person sees how far it is."""
+        return rationales_of(self.writer, pairs, self.stages.env.progress, f"{self.stages.name}: {task}")
 
     def _read(self, answers: Sequence[Array]) -> list[Parsed]:
         return [self.llm.grammar.read(text) for text in self.llm.words.decode(answers)]
@@ -226,8 +230,7 @@ class Course:
         """What the training loop watches; None without validation pairs."""
         if not len(self.held):
             return None
-        watched = ("macro_f1", "argmax_macro_f1", "hallucination")
-        return lambda module: {name: value for name, value in self._figures_of(self.watched).items() if name in watched}
+        return lambda module: _watched(self._figures_of(self.watched))
 
     def _figures_of(self, pairs: Pairs) -> dict[str, Any]:
         self.llm.backbone.eval()
@@ -235,6 +238,12 @@ class Course:
         said = [] if self.llm.grammar.order == "label_only" else said_of_pairs(self.llm, pairs, self.items)
         threshold = fit_threshold(chance_NC, pairs.label)
         return {"threshold": threshold, **measured(chance_NC, pairs.label, threshold, said).as_dict()}
+
+
+def _watched(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Those that a learning curve shows, where there are any: hallucination only of a judge that reasons."""
+    named = {name: figures[name] for name in ("macro_f1", "argmax_macro_f1", "hallucination")}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _words_of_steps(writer: Writer, pairs: Pairs) -> list[str]:

@@ -30,9 +30,9 @@ class Measured:
     macro_f1, accuracy, f1  of the grades by CumPT; f1 is each grade's, the worst first (None: none there)
     argmax_macro_f1         of the likeliest grades
     optimism                P(too high) - P(too low)
-    hallucination           share of whole answers whose label is not the one that their own verdicts lead to; 0 where there is
-                            no reasoning
-    whole                   share of answers that keep the grammar
+    hallucination           share of whole answers whose label is not the one that their own verdicts lead to; None where no
+                            reasoning can be read
+    whole                   share of answers that keep the grammar; None where none were written
     """
 
     macro_f1: float
@@ -40,28 +40,31 @@ class Measured:
     f1: list[float | None]
     argmax_macro_f1: float
     optimism: float
-    hallucination: float
-    whole: float
+    hallucination: float | None
+    whole: float | None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def said_of_pairs(llm: Llm, pairs: Pairs, items: Items, *, temperature: float = 0.0, seed: int = 0) -> list[Parsed]:
-    """What the judge writes of each pair: the likeliest token each time, or drawn at a temperature above 0."""
+def said_of_pairs(
+    llm: Llm, pairs: Pairs, items: Items, *, temperature: float = 0.0, group: int = 1, seed: int = 0
+) -> list[Parsed]:
+    """What the judge writes of each pair: the likeliest token each time, or drawn at a temperature above 0; ``group`` answers to
+    each, pair by pair."""
     prompts = llm.prompts_of(pairs, items)
     sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=temperature)
     generator = torch.Generator(llm.backbone.device).manual_seed(seed)
     out: list[Parsed] = []
     for start in range(0, len(prompts), CHUNK):
-        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], 1, sampling, generator=generator))
+        out += llm.read(llm.backbone.sample(prompts[start : start + CHUNK], group, sampling, generator=generator))
     return out
 
 
-def hallucination_rate(said: Sequence[Parsed], table: RuleTable) -> float:
-    """Discriminative hallucination among answers whose reasoning can be read."""
+def hallucination_rate(said: Sequence[Parsed], table: RuleTable) -> float | None:
+    """Discriminative hallucination among answers whose reasoning can be read; None where none can."""
     readable = [p for p in said if None not in (p.label, p.category, p.attribute)]
-    return float(np.mean([table.contradicts(p) for p in readable])) if readable else 0.0
+    return float(np.mean([table.contradicts(p) for p in readable])) if readable else None
 
 
 def measured(chance_NC: Array, gold_N: Array, threshold: float, said: Sequence[Parsed] = ()) -> Measured:
@@ -78,5 +81,5 @@ def measured(chance_NC: Array, gold_N: Array, threshold: float, said: Sequence[P
         float(np.nanmean(f1_by_grade(likeliest))),
         optimism(graded),
         hallucination_rate(said, table),
-        float(np.mean([p.complete for p in said])) if said else 0.0,
+        float(np.mean([p.complete for p in said])) if said else None,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aisle.core.env import Progress, silent
 from aisle.core.errors import ContractError
 from aisle.core.lists import Array
 from aisle.core.shop import Items
@@ -79,12 +80,16 @@ def label_place(llm: Llm, answer: Array) -> int:
     return int(found[-1]) if len(found) else len(answer) - 1
 
 
-def rationales_of(writer: Writer, pairs: Pairs) -> list[Rationale | None]:
+def rationales_of(
+    writer: Writer, pairs: Pairs, progress: Progress = silent, task: str = "rationales"
+) -> list[Rationale | None]:
     """A rationale for each pair, query by query; None where the writer has none."""
     out: list[Rationale | None] = [None] * len(pairs)
-    for query, places in pairs.by_query():
+    queries = pairs.by_query()
+    for done, (query, places) in enumerate(queries, 1):
         for place, rationale in zip(
             places.tolist(), writer.write(query, pairs.row[places], pairs.label[places]), strict=True
         ):
             out[place] = rationale
+        progress(task, done, len(queries))
     return out
