@@ -36,8 +36,7 @@ TUNED = {
     "select/all": "all pairs", "select/ci+ms": "CI, MS", "select/random": "a tenth by chance", "select/im+ci+ms": "IM, CI, MS",
 }  # fmt: skip
 EXPLAINED = {
-    "explain/none": "labels alone", "explain/ee+ra+dr": "three kinds of reasoning", "explain/in-order": "one after the other",
-    "explain/blind": "by a writer that is not told",
+    "explain/none": "labels alone", "explain/ee": "EE", "explain/ra": "RA", "explain/dr": "DR", "explain/ee+ra+dr": "all three",
 }  # fmt: skip
 DEBIASED = {
     "debias/mistakes": "mistakes alone, beta .1", "debias/held": "pairs that hold as well", "debias/on": "and beta 5",
@@ -107,7 +106,8 @@ def print_table(runs: Sequence[Run]) -> None:
 
 def plotted(runs: Sequence[Run], folder: Path) -> None:
     """What the steps of each stage do to macro-F1 on the test pairs (and those of DPO to over-rating), of the first seed:
-    ``lref-tuning-f1.svg``, ``lref-explaining-f1.svg``, ``lref-debiasing-f1.svg``, ``lref-debiasing-high.svg``."""
+    ``lref-tuning-f1.svg``, ``lref-explaining-f1.svg``, ``lref-debiasing-f1.svg``, ``lref-debiasing-high.svg``, each where its arms
+    have run."""
     arms = by_arm(runs)
     old = arms["debias/off"][0]
     start = [old[name] for name in ("argmax_macro_f1", "too_high", "too_low")]
@@ -118,7 +118,10 @@ def plotted(runs: Sequence[Run], folder: Path) -> None:
         ("debiasing-f1", "De-biasing", DEBIASED, [start], f1),
         ("debiasing-high", "De-biasing", DEBIASED, [start], high),
     ):
+        if not all("curve" in run for arm in drawn for run in arms.get(arm, [{}])):
+            continue
         curves = {words: np.array([*before, *arms[arm][0]["curve"]])[:, column] for arm, words in drawn.items()}
         tenth = {words: (np.arange(len(y)) + 1 - len(before), y) for words, y in curves.items()}
-        picture = lines(f"{stage}: {what}", tenth, Axis("tenths of the steps"), Axis(unit), names_below=True)
+        y = Axis(unit, from_zero=name != "explaining-f1")
+        picture = lines(f"{stage}: {what}", tenth, Axis("tenths of the steps"), y, names_below=True)
         (folder / f"lref-{name}.svg").write_text(picture, encoding="utf-8")
