@@ -10,7 +10,9 @@ carry the true grades, which nothing learns from.  Every arm of a group takes th
 
     select/<by>        labels of the pairs that are kept, from nothing:   all random confident im im+ci ci+ms im+ci+ms agrees
     started/<by>       the same after the labels of all pairs
-    explain/<tasks>    after the labels of all pairs, labels and reasoning:  none ee ee+ra ee+ra+dr  in-order  label-first
+    explain/<tasks>    after the labels of all pairs, labels and reasoning:  none  ee  ra  dr  ee+ra+dr  in-order  label-first, and
+                       blind, by a writer that does not see the labels (wrong ones mostly go unexplained), with blind-labels, the
+                       labels alone of the pairs that it explains
     debias/<how>       after the labels of all pairs: nothing (off), more labels (continued), or DPO with the mistakes alone at
                        beta .1 (mistakes), with pairs that hold beside them (held), at beta 5 (sharp), with both (on, what a fit
                        does), and with both on labels that CI and MS believe (trusted)
@@ -48,8 +50,12 @@ from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
 from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import GRID, confusion, cumulative_grade, f1_by_grade, fit_threshold, macro_f1
+from aisle.relevance._writers import Rationales
 from aisle.relevance.cross_encoder import CrossEncoder, Scratch
-from aisle.relevance.lref import Course, Debiasing, Explaining, Lref, Selection, bias, plain_chances
+from aisle.relevance.lref import Debiasing, Explaining, Lref, Selection
+from aisle.relevance.lref.course import Course
+from aisle.relevance.lref.debiasing import bias
+from aisle.relevance.lref.reading import Explained, plain_chances
 from aisle.relevance.lref.selection import kept, select, trusted
 from aisle.training.distributed import ALONE
 from aisle.training.settings import TrainSettings
@@ -59,9 +65,10 @@ FILTERS = {
     "agrees": ("im", "ci", "ms"),
 }  # fmt: skip
 SELECTIONS = ("all", "random", "confident", *FILTERS)
+EVERY = ("ee", "ra", "dr")
 EXPLAINED = {
-    "none": (), "ee": ("ee",), "ee+ra": ("ee", "ra"), "ee+ra+dr": ("ee", "ra", "dr"),
-    "in-order": ("ee", "ra", "dr"), "label-first": ("ee", "ra", "dr"),
+    "none": (), "ee": ("ee",), "ra": ("ra",), "dr": ("dr",), "ee+ra+dr": EVERY,
+    "in-order": EVERY, "label-first": EVERY, "blind": EVERY, "blind-labels": EVERY,
 }  # fmt: skip
 DEBIASED = {
     "mistakes": {"beta": 0.1, "held": 0.0}, "held": {"beta": 0.1}, "sharp": {"held": 0.0}, "on": {}, "trusted": {},
@@ -116,6 +123,7 @@ class Sweep:
         self.view = self.data.view()
         self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == self.name}
         self.first, self.later, self.dpo = STEPS[world]
+        self.curve: list[list[float]] = []
 
     def run(self, groups: list[str], only: list[str]) -> None:
         for group in groups:
@@ -146,16 +154,23 @@ class Sweep:
         if group == "cross_encoder":
             return self.cross_encoder()
         if group in ("select", "started"):
-            keep = self.keep(name)
-            course = self.course(self.method())
-            if group == "started":
-                course.llm.backbone.load_state_dict(self.started)
-            course.train("tuned", [course.tasks.plain(self.data.train.take(np.flatnonzero(keep)))],
-                          self.settings(self.later if group == "started" else self.first), None)  # fmt: skip
-            return {**self.figures(course.llm), **self.told(keep)}
+            return self.selected(group, name)
         if group == "explain":
             return self.explained(name)
         return self.debiased(name)
+
+    def selected(self, group: str, name: str) -> dict[str, Any]:
+        """The labels of a selection, from nothing or after those of all pairs, with a curve over the steps."""
+        keep, course, curve = self.keep(name), self.course(self.method()), []
+        if (group, name) == ("select", "all"):
+            course.llm.backbone.load_state_dict(self.started)
+            return {**self.figures(course.llm), **self.told(keep), "curve": self.curve}
+        if group == "started":
+            course.llm.backbone.load_state_dict(self.started)
+        course.stages = self.watched(course, curve)
+        lesson = course.tasks.plain(self.train.take(np.flatnonzero(keep)))
+        course.train("tuned", [lesson], self.settings(self.later if group == "started" else self.first), None)
+        return {**self.figures(course.llm), **self.told(keep), "curve": curve}
 
     def debiased(self, name: str) -> dict[str, Any]:
         """With a curve over the steps of DPO; of the judge as it is, what its threshold alone can do."""
@@ -170,12 +185,15 @@ class Sweep:
             return self.figures(course.llm)
         believed = trusted(self.said[0], self.train.label) if name == "trusted" else np.ones(len(self.train), bool)
         curve: list[list[float]] = []
-        watched = Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
-        course.stages = watched
+        course.stages = self.watched(course, curve)
         report = course.debias(self.train.take(np.flatnonzero(believed)), None)
         counts = {key: report[key] for key in ("over", "under", "held", "training")}
         noise = float((self.train.label != self.data.true)[believed].mean())
         return {**self.figures(course.llm), **counts, "trusted": float(believed.mean()), "noise": noise, "curve": curve}
+
+    def watched(self, course: Course, curve: list[list[float]]) -> Stages:
+        """The course's stages, noting a curve."""
+        return Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
 
     def noted(self, course: Course, curve: list[list[float]], _: Any) -> dict[str, float]:
         """Adds (macro-F1, too high, too low) of the test pairs' likeliest grades; falls, so that the last step is kept."""
@@ -200,13 +218,15 @@ class Sweep:
     # -- what arms share -----------------------------------------------------------------------------------------------
 
     def method(self, **changes: Any) -> Lref:
-        quick = self.settings(self.dpo, lr=1e-4).model_copy(update={"evaluate_every": max(1, self.dpo // 10)})
+        quick = self.settings(self.dpo, lr=1e-4)
         debiasing = Debiasing(most=4000, train=quick)
         return Lref(threads=1, vocabulary=3000, shape=SHAPES[self.world], debiasing=debiasing, **changes)
 
     @staticmethod
     def settings(steps: int, lr: float = 3e-3) -> TrainSettings:
-        return TrainSettings(epochs=10_000, max_steps=steps, lr=lr, warmup=0.05, weight_decay=0.01)
+        return TrainSettings(
+            epochs=10_000, max_steps=steps, lr=lr, warmup=0.05, weight_decay=0.01, evaluate_every=max(1, steps // 10)
+        )
 
     def course(self, method: Lref) -> Course:
         return Course.of(method, self.view, self.env, ALONE)
@@ -218,8 +238,9 @@ class Sweep:
 
     @cached_property
     def started(self) -> dict[str, Any]:
-        """The judge after the labels of all pairs."""
+        """The judge after the labels of all pairs; ``curve`` is of its steps."""
         course = self.course(self.method())
+        course.stages = self.watched(course, self.curve)
         course.train("started", [course.tasks.plain(self.train)], self.settings(self.first), None)
         return {name: tensor.clone() for name, tensor in course.llm.backbone.state_dict().items()}
 
@@ -269,24 +290,36 @@ class Sweep:
         }
 
     def explained(self, name: str) -> dict[str, Any]:
-        """Every arm takes ``later`` steps in all, on labels and on reasoning; the pairs are all of them."""
+        """Every arm takes as many steps in all, on labels and on reasoning.  ``behind``: macro-F1 of the likeliest grades where
+        the judge writes its reasoning first."""
         how = Explaining(tasks=EXPLAINED[name], together=name != "in-order")
         order = "label_first" if name == "label-first" else "reason_first"
-        course = self.course(self.method(order=order, explaining=how))
-        pairs, steps = self.train, self.settings(2 * self.later)
-        lessons = [course.tasks.plain(pairs)]
-        if how.tasks:
-            rationales = course.tasks.rationales(pairs)
-            reasoned = [course.tasks.lesson(task, pairs, rationales) for task in how.tasks]
-            lessons = [*lessons, *reasoned]
+        written = Rationales(sees_label=not name.startswith("blind"))
+        course = self.course(self.method(order=order, explaining=how, rationales=written))
         course.llm.backbone.load_state_dict(self.started)
-        if how.together or not how.tasks:
-            course.train("explained", lessons, steps, None)
-        else:
-            each = self.settings(2 * self.later // len(how.tasks))
-            for lesson in lessons[1:]:
-                course.train("explained", [lessons[0], lesson], each, None)
-        return self.figures(course.llm)
+        rationales = course.tasks.rationales(self.train) if how.tasks else []
+        reasoned = [course.tasks.lesson(task, self.train, rationales) for task in how.tasks]
+        places = reasoned[0].places if name == "blind-labels" else np.arange(len(self.train))
+        plain = course.tasks.plain(self.train.take(places))
+        parts = {"blind-labels": [[plain]], "in-order": [[plain, lesson] for lesson in reasoned]}
+        curve: list[list[float]] = []
+        for lessons in (rounds := parts.get(name, [[plain, *reasoned]])):
+            course.stages = self.watched(course, curve)
+            course.train("explained", lessons, self.settings(2 * self.later // len(rounds)), None)
+        found = {**self.figures(course.llm), "curve": curve}
+        if how.tasks:
+            about = reasoned[0].places
+            found |= {
+                "explained": len(about) / len(self.train),
+                "noise": float((self.train.label != self.data.true)[about].mean()),
+            }
+        if "ee" in how.tasks and name != "blind-labels":
+            llm, test = course.llm, self.data.test
+            reader = Explained(llm.backbone.eval(), llm.words, llm.prompts, llm.grammar)
+            found["behind"] = macro_f1(
+                test.label, reader.chances_of_pairs(test, self.data.items).argmax(1), len(test.scale)
+            )
+        return found
 
     def cross_encoder(self) -> dict[str, Any]:
         steps = TrainSettings(epochs=10_000, max_steps=2 * self.first, warmup=0.1, weight_decay=0.01)

@@ -17,16 +17,38 @@ from _svg import Axis, lines
 Run = Mapping[str, Any]
 METRICS = (
     "macro_f1", "argmax_macro_f1", "accuracy", "index", "too_high", "too_low", "second", "mislabelled", "tail", "kept",
+    "behind", "explained", "noise",
 )  # fmt: skip
-SHOWN = ("macro_f1", "argmax_macro_f1", "accuracy", "too_high", "too_low", "second", "kept", "mislabelled", "tail")
+SHOWN = (
+    "macro_f1",
+    "argmax_macro_f1",
+    "accuracy",
+    "behind",
+    "too_high",
+    "too_low",
+    "second",
+    "kept",
+    "mislabelled",
+    "tail",
+)
 
-DRAWN = {"mistakes": "mistakes alone, beta .1", "held": "pairs that hold as well", "on": "and beta 5"}
+TUNED = {
+    "select/all": "all pairs", "select/ci+ms": "CI, MS", "select/random": "a tenth by chance", "select/im+ci+ms": "IM, CI, MS",
+}  # fmt: skip
+EXPLAINED = {
+    "explain/none": "labels alone", "explain/ee": "EE", "explain/ra": "RA", "explain/dr": "DR", "explain/ee+ra+dr": "all three",
+}  # fmt: skip
+DEBIASED = {
+    "debias/mistakes": "mistakes alone, beta .1", "debias/held": "pairs that hold as well", "debias/on": "and beta 5",
+}  # fmt: skip
 """Arms of the pictures."""
 
 
 def read_runs(out: Path) -> list[dict[str, Any]]:
+    """Each arm of each seed once."""
     path = out / "runs.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    runs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return list({(run["world"], run["seed"], run["arm"]): run for run in runs}.values())
 
 
 def rows_of(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
@@ -83,15 +105,23 @@ def print_table(runs: Sequence[Run]) -> None:
 
 
 def plotted(runs: Sequence[Run], folder: Path) -> None:
-    """``lref-debiasing-f1.svg`` and ``-high.svg``: what the steps of DPO do to macro-F1 and to over-rating, first seed."""
+    """What the steps of each stage do to macro-F1 on the test pairs (and those of DPO to over-rating), of the first seed:
+    ``lref-tuning-f1.svg``, ``lref-explaining-f1.svg``, ``lref-debiasing-f1.svg``, ``lref-debiasing-high.svg``, each where its arms
+    have run."""
     arms = by_arm(runs)
     old = arms["debias/off"][0]
     start = [old[name] for name in ("argmax_macro_f1", "too_high", "too_low")]
-    curves = {words: np.array([start, *arms[f"debias/{name}"][0]["curve"]]) for name, words in DRAWN.items()}
-    for name, title, column, unit in (
-        ("f1", "De-biasing: macro-F1 on test pairs", 0, "macro-F1"),
-        ("high", "De-biasing: rated too high", 1, "share of test pairs"),
+    f1, high = (0, "macro-F1", "macro-F1 on test pairs"), (1, "share of test pairs", "rated too high")
+    for name, stage, drawn, before, (column, unit, what) in (
+        ("tuning-f1", "Labels from nothing", TUNED, [], f1),
+        ("explaining-f1", "Explaining", EXPLAINED, [start], f1),
+        ("debiasing-f1", "De-biasing", DEBIASED, [start], f1),
+        ("debiasing-high", "De-biasing", DEBIASED, [start], high),
     ):
-        drawn = {words: (np.arange(len(curve)), curve[:, column]) for words, curve in curves.items()}
-        picture = lines(title, drawn, Axis("tenths of the steps"), Axis(unit), names_below=True)
-        (folder / f"lref-debiasing-{name}.svg").write_text(picture, encoding="utf-8")
+        if not all("curve" in run for arm in drawn for run in arms.get(arm, [{}])):
+            continue
+        curves = {words: np.array([*before, *arms[arm][0]["curve"]])[:, column] for arm, words in drawn.items()}
+        tenth = {words: (np.arange(len(y)) + 1 - len(before), y) for words, y in curves.items()}
+        y = Axis(unit, from_zero=name != "explaining-f1")
+        picture = lines(f"{stage}: {what}", tenth, Axis("tenths of the steps"), y, names_below=True)
+        (folder / f"lref-{name}.svg").write_text(picture, encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from aisle.funnel import Plan, fit
 from aisle.nn.encoders import minilm_is_installed
 from aisle.nn.encoders.bert import Bert
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
+from aisle.relevance import cross_encoder
 from aisle.relevance._pairs import training_pairs
 from aisle.relevance.cross_encoder import CrossEncoder, Lesson, pair_loss
 from aisle.retrieval.bm25 import Bm25
@@ -106,6 +109,28 @@ class TestPairs:
         assert token[0, -1] == reader.pieces.sep_id
         assert kind[0, : len(heads[0])].sum() == 0
         assert kind[0, len(heads[0]) :].all()
+
+
+def test_a_fit_that_was_killed_goes_on_and_ends_the_same(shop, env, tmp_path, monkeypatch):
+    steps, taken = TrainSettings(epochs=3, lr=1e-3, save_every=2), []
+    method, kept = CrossEncoder.tiny().model_copy(update={"train": steps}), replace(env, scratch=tmp_path)
+    whole = method.fit(shop, env)
+
+    def counted(module, batch):
+        taken.append(len(batch.token))
+        if len(taken) == 6:
+            raise KeyboardInterrupt
+        return pair_loss(module, batch)
+
+    monkeypatch.setattr(cross_encoder, "pair_loss", counted)
+    with pytest.raises(KeyboardInterrupt):
+        method.fit(shop, kept)
+    again = method.fit(shop, kept)
+    pairs, _ = training_pairs(shop)
+    assert len(taken) == 6 + 3 * -(-len(pairs) // method.batch) - 4  # the fifth step was not kept
+    assert not list(tmp_path.iterdir())
+    found, wanted = again.state().tensors, whole.state().tensors
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
 
 
 class TestStudent:

@@ -21,8 +21,10 @@ from aisle.relevance._rules import RuleStore
 from aisle.relevance._tagger import Tagger
 from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
-from aisle.relevance.lref import Course, Explaining, Lref, frozen, plain_chances, reader_of
+from aisle.relevance.lref import Explaining, Lref
+from aisle.relevance.lref.course import Course, frozen
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences
+from aisle.relevance.lref.reading import plain_chances, reader_of
 from aisle.relevance.lref.selection import (
     Selection,
     at_random,
@@ -380,18 +382,18 @@ class TestFit:
 
         with pytest.raises(KeyboardInterrupt):
             course(4).taken()
-        stage = course(99).taken()
+        llm, _, _ = course(99).taken()
         helpers = [f"helper {name} {fold}" for name in ("im", "ci", "ms") for fold in (1, 2)]
         assert taught == [*helpers, "tuned"]
         assert not list(tmp_path.iterdir())
-        same = zip(whole.llm.backbone.parameters(), stage.llm.backbone.parameters(), strict=True)
+        same = zip(whole.llm.backbone.parameters(), llm.backbone.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in same)
 
     def test_a_stage_that_costs_too_much_is_taken_back(self, shop, env, monkeypatch):
-        from aisle.relevance import lref
+        from aisle.relevance.lref import course
 
         method = Lref.tiny().with_setting("selection.by=all").with_setting("explaining.tasks=[]")
-        monkeypatch.setattr(lref, "LOST", -1.0)  # whatever it brings is not enough
+        monkeypatch.setattr(course, "LOST", -1.0)  # whatever it brings is not enough
         back = method.fit(shop, env)
         off = method.with_setting("debiasing.on=false").fit(shop, env)
         assert back.report["debiased"]["taken_back"]

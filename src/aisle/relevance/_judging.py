@@ -25,16 +25,14 @@ MAX_REASONING = 96
 class JudgeStage(ServingStage):
     """See ``ServingStage`` for the columns.
 
-    explain_cue  what ends the prompt of the task that writes reasoning
-    report       figures of the fit, kept with the stage
+    report  figures of the fit, kept with the stage
     """
 
     def __init__(
-        self, method: LlmMethod, env: Env, llm: Llm, threshold: float, *, explain_cue: str = "",
-        report: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+        self, method: LlmMethod, env: Env, llm: Llm, threshold: float, *, report: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(method, env, llm, threshold)
-        self.llm, self.explain_cue, self.report = llm, explain_cue, dict(report or {})
+        self.llm, self.report = llm, dict(report or {})
         llm.backbone.eval()
 
     def reasoning(self, queries: Sequence[str], item: Array) -> list[str]:
@@ -43,24 +41,21 @@ class JudgeStage(ServingStage):
         if llm.grammar.order == "label_only":
             return [""] * len(item)
         heads = llm.heads(queries)
-        tails = llm.tails(self.env.engine.items, item, cue=self.explain_cue)
+        tails = llm.tails(self.env.engine.items, item)
         prompts = [np.concatenate(pair) for pair in zip(heads, tails, strict=True)]
         answers = llm.backbone.sample(prompts, 1, Sampling(max_new=MAX_REASONING, temperature=0.0))
         return [in_words(llm.grammar.read(text), text) for text in llm.words.decode(answers.lists())]
 
     def state(self) -> State:
         own = self.llm.state()
-        values = {"threshold": self.threshold, "explain_cue": self.explain_cue, "report": self.report}
-        return State(own.tensors, {**own.values, **values})
+        return State(own.tensors, {**own.values, "threshold": self.threshold, "report": self.report})
 
     @classmethod
     def restored(cls, method: LlmMethod, state: State, env: Env, kind: type[Llm] = Llm) -> JudgeStage:
         """``kind``: how the judge gives its grade; see ``Llm``."""
         values = state.values
         llm = kind.restored(method, state, env)
-        return cls(
-            method, env, llm, float(values["threshold"]), explain_cue=values["explain_cue"], report=values["report"]
-        )
+        return cls(method, env, llm, float(values["threshold"]), report=values["report"])
 
 
 def in_words(parsed: Parsed, text: str) -> str:

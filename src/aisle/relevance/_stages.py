@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
@@ -99,7 +100,7 @@ class Stages:
         return found
 
     def train(
-        self, stage: str, module: Backbone, batches: Batches, loss: LossFunction, settings: TrainSettings,
+        self, stage: str, module: nn.Module, batches: Batches, loss: LossFunction, settings: TrainSettings,
         folder: Path | None, validate: Validate | None = None,
     ) -> Trained:  # fmt: skip
         """``training.loop.train`` in the name of a stage; with a folder it saves its place every fiftieth of the way."""

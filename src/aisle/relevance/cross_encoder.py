@@ -37,11 +37,12 @@ from aisle.relevance._pairs import Pairs, class_weights, training_pairs
 from aisle.relevance._prompts import item_texts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod, ServingStage
+from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import fit_threshold
 from aisle.training.batches import RowBatches
-from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
 
+NAME = "relevance.cross_encoder"
 MAX_QUERY_TOKENS = 24
 
 
@@ -84,7 +85,14 @@ class CrossEncoder(ServedMethod):
     train_words: bool = False
     batch: int = Field(32, ge=1)
     train: TrainSettings = TrainSettings(
-        epochs=2, lr=1e-4, warmup=0.1, weight_decay=0.01, precision="auto", evaluate_every=200, patience=3
+        epochs=2,
+        lr=1e-4,
+        warmup=0.1,
+        weight_decay=0.01,
+        precision="auto",
+        evaluate_every=200,
+        patience=3,
+        save_every=100,
     )
     precision: Literal["fp32", "bf16", "auto"] = "auto"
     threads: int = Field(2, ge=1)
@@ -95,15 +103,21 @@ class CrossEncoder(ServedMethod):
         return {"teacher": self.teacher, **lists} if self.teacher else {}
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
-        return self.fit_pairs(*training_pairs(shop), shop.items, env, given)
+        """A fit that was killed goes on, except from a teacher, which may be another one by then."""
+        stages = Stages(NAME, env) if self.teacher else Stages.of(self, shop, env)
+        fitted = self.fit_pairs(*training_pairs(shop), shop.items, env, given, stages)
+        stages.close()
+        return fitted
 
-    def fit_pairs(self, pairs: Pairs, held: Pairs, items: Items, env: Env, given: Given = NOTHING) -> CrossEncoderStage:
+    def fit_pairs(
+        self, pairs: Pairs, held: Pairs, items: Items, env: Env, given: Given = NOTHING, stages: Stages | None = None
+    ) -> CrossEncoderStage:
         """The judge that learns from ``pairs``; ``held`` choose its moment and its threshold."""
         with threads(self.threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(env.seed)
             reader = self._reader(pairs.scale, items, pairs.queries)
             lessons = self._lessons(pairs, env, given)
-            self._train(reader, lessons, held, items, env)
+            self._train(reader, lessons, held, items, stages or Stages(NAME, env))
         reader.ready(_dtype(self.precision))
         threshold = fit_threshold(reader.chances_of_pairs(held, items), held.label) if len(held) else 0.5
         return CrossEncoderStage(self, env, reader, threshold)
@@ -172,7 +186,8 @@ class CrossEncoder(ServedMethod):
         texts = [asked[q] for q in lists.owner]
         return lessons.plus(Lessons(texts, lists.item, more, np.ones(len(texts))))
 
-    def _train(self, reader: PairReader, lessons: Lessons, held: Pairs, items: Items, env: Env) -> None:
+    def _train(self, reader: PairReader, lessons: Lessons, held: Pairs, items: Items, stages: Stages) -> None:
+        env = stages.env
         network = reader.network.to(env.device)
         network.bert.tokens.requires_grad_(self.train_words or self.checkpoint() is None)
         settings = (
@@ -193,11 +208,9 @@ class CrossEncoder(ServedMethod):
             chance = np.maximum(reader.chances_of_pairs(held, items), 1e-9)
             return {"loss": float(-(gold * np.log(chance)).sum(1).mean())}
 
-        train(
-            network, RowBatches(len(lessons), min(self.batch, len(lessons)), batch, seed=env.seed), pair_loss, settings,
-            validate=validate if len(held) else None, seed=env.seed, device=env.device, progress=env.progress,
-            task="train relevance.cross_encoder",
-        )  # fmt: skip
+        batches = RowBatches(len(lessons), min(self.batch, len(lessons)), batch, seed=env.seed)
+        check = validate if len(held) else None
+        stages.train("learned", network, batches, pair_loss, settings, stages.home, check)
 
 
 @dataclass(frozen=True, eq=False)
