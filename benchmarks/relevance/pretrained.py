@@ -1,0 +1,237 @@
+"""What a judge gains from a pre-trained language model: SmolLM2-135M beside judges that begin from nothing or from an encoder.
+
+    python benchmarks/relevance/pretrained.py --out FOLDER --sets shop esci icecat --arms smollm2:0 smollm2:500 smollm2:2000
+    python benchmarks/relevance/pretrained.py --out FOLDER --rows
+
+An arm is KIND:PAIRS, the graded pairs that it learns from (whole queries; all there are, where there are fewer).
+
+    bm25, minilm   orders the same lists without having learned from a grade
+    tiny           the decoder from scratch
+    cross_encoder  MiniLM, fine-tuned
+    smollm2        label first, with adapters; 0 pairs: as published, told what the grades mean
+    random         the same network with drawn weights, all of them learned
+
+``shop`` is the hard queries of a generated shop (true grades; rates and passes were chosen on its validation part), ``esci`` and
+``icecat`` the first of three folds of ``real.py``.  A finished arm is a line in FOLDER/runs.jsonl and stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hard_queries import hard_queries, of_size
+from pretrained_rows import read_runs, rows_of
+from real import Folds
+
+from aisle.core.env import Env
+from aisle.core.lists import Array, ItemLists
+from aisle.core.shop import Items, Judgments
+from aisle.data.splits import split_judgments
+from aisle.nn.backbones.tiny import TinyShape
+from aisle.relevance._llm import Llm, LlmMethod, Pretrained
+from aisle.relevance._pairs import Pairs, first_queries, pairs_of
+from aisle.relevance._scale import scale_of_judgments
+from aisle.relevance._serving import Reader, expected
+from aisle.relevance._tiers import cumulative_grade, fit_threshold
+from aisle.relevance.cross_encoder import CrossEncoder
+from aisle.relevance.taosr1 import TaoSr1
+from aisle.relevance.taosr1.tuned import examples_of, rationales_of
+from aisle.training.loop import train
+from aisle.training.settings import TrainSettings
+from aisle.training.supervised import example_batches, supervised_loss
+
+SETS = ("shop", "esci", "icecat")
+ARMS = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:500", "smollm2:2000")
+SHOP_TEST, SHOP_HELD = 1100, 550
+"""Pairs of the generated shop, in whole queries: of the test part and of the validation part."""
+
+BATCH, ROW_TOKENS = 16, 256
+EPOCHS = {500: 2, 2000: 1}
+RATE = 1e-3
+LABEL_WEIGHT = 3.0
+"""Of the label beside its four tokens of reasoning: with few pairs the grade is what must be learned."""
+SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--arms", nargs="*", default=list(ARMS))
+    parser.add_argument("--rate", type=float, default=RATE, help="of the adapters")
+    parser.add_argument("--rows", action="store_true")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.rows:
+        print(json.dumps(list(rows_of(read_runs(args.out))), indent=1))
+        return
+    torch.set_num_threads(1)
+    done = {(run["set"], run["arm"]) for run in read_runs(args.out)}
+    for name in args.sets:
+        missing = [arm for arm in args.arms if (name, arm) not in done and can(name, arm)]
+        bench = Bench(name, args.out, args.rate) if missing else None
+        for arm in missing:
+            bench.run(arm)
+
+
+def can(name: str, arm: str) -> bool:
+    """The generated shop has no engine here."""
+    return not (name == "shop" and arm in ("bm25:0", "minilm:0"))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """
+    train, held  pairs to learn from, and of the threshold
+    test         what is measured, as judgments with true grades
+    """
+
+    items: Items
+    env: Env
+    train: Pairs
+    held: Pairs
+    test: Judgments
+
+
+def part_of(name: str, seed: int = 0) -> Part:
+    if name == "shop":
+        data = hard_queries(seed)
+        few = first_queries(data.test, SHOP_TEST)
+        true_N = data.true[np.isin(data.test.query, few.query)]
+        env = Env(engine=None, seed=seed)  # type: ignore[arg-type]
+        return Part(data.items, env, data.train, first_queries(data.validation, SHOP_HELD), judgments_of(few, true_N))
+    folds = Folds(name, argparse.Namespace(seed=seed, folds=3))
+    others = folds.judged.select(np.flatnonzero(folds.fold != 0))
+    scale, parts = scale_of_judgments(others), split_judgments(others, seed + 1)
+    learned, held = (pairs_of(parts[part], scale) for part in ("train", "validation"))
+    return Part(folds.items, folds.env, learned, held, folds.judged.select(np.flatnonzero(folds.fold == 0)))
+
+
+def judgments_of(pairs: Pairs, label_N: Array) -> Judgments:
+    """Pairs with these labels as judgments, a gain of 2^label - 1."""
+    groups = pairs.by_query()
+    place_N = np.concatenate([places for _, places in groups])
+    splits = np.cumsum([0, *(len(places) for _, places in groups)])
+    grades = np.array(pairs.scale.grades)
+    lists = ItemLists(pairs.row[place_N], splits, {"grade": grades[label_N[place_N]].astype(np.int32)})
+    return Judgments(
+        [query for query, _ in groups], lists, {g: 2.0**place - 1 for place, g in enumerate(pairs.scale.grades)}
+    )
+
+
+def redraw(model: Any) -> None:
+    """Weights as they were before anything was learned."""
+    torch.manual_seed(0)
+    model.load_state_dict(type(model)(model.config).state_dict())
+
+
+class Bench:
+    """The arms of one set."""
+
+    def __init__(self, name: str, out: Path, rate: float) -> None:
+        self.name, self.out, self.rate, self.part = name, out, rate, part_of(name)
+
+    def run(self, arm: str) -> None:
+        start_s = process_time()
+        found = self.measured(*arm.split(":"))
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        run = {"set": self.name, "arm": arm, **found, "cpu_s": process_time() - start_s, "peak_mb": peak_mb}
+        with (self.out / "runs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(run) + "\n")
+        shown = {name: value for name, value in run.items() if not isinstance(value, list)}
+        print(json.dumps({**shown, "ndcg": float(np.mean(run["ndcg"]))}), flush=True)
+
+    def measured(self, kind: str, size: str) -> dict[str, Any]:
+        part = self.part
+        if kind == "bm25":
+            return {"ndcg": self.ndcg(part.env.engine.text.score(part.test.query, part.test.lists, {}))}
+        if kind == "minilm":
+            return {"ndcg": self.ndcg(self.cosine())}
+        start_s = process_time()
+        reader, told = self.reader(kind, int(size))
+        learned_s = process_time() - start_s
+        test = pairs_of(part.test, part.train.scale)
+        threshold = fit_threshold(reader.chances_of_pairs(part.held, part.items), part.held.label)
+        start_s = process_time()
+        chance_NC = reader.chances_of_pairs(test, part.items)
+        judged_s = process_time() - start_s
+        return {
+            "ndcg": self.ndcg(expected(chance_NC)),
+            "query": test.query.tolist(),
+            "gold": test.label.tolist(),
+            "said": cumulative_grade(chance_NC, threshold).tolist(),
+            "likeliest": chance_NC.argmax(1).tolist(),
+            "threshold": threshold,
+            "learning_s": learned_s,
+            "judged_a_s": len(test) / judged_s,
+            **told,
+        }
+
+    def reader(self, kind: str, size: int) -> tuple[Reader, dict[str, Any]]:
+        """A judge that learned from so many pairs."""
+        part = self.part
+        pairs = of_size(part.train, size, 0)[0] if 0 < size < len(part.train) else part.train
+        if kind == "cross_encoder":
+            method = CrossEncoder(encoder="minilm", threads=1, max_tokens=64)
+            return method.fit_pairs(pairs, part.held, part.items, part.env).reader, {"pairs": len(pairs)}
+        if kind == "tiny":
+            method = TaoSr1(shape=SHAPE, vocabulary=6000, words="pieces")
+            settings = TrainSettings(epochs=100, max_steps=400, lr=4e-3, warmup=0.05, weight_decay=0.01)
+        else:
+            whole = Pretrained(lora=None, dtype="float32") if kind == "random" else Pretrained()
+            method = TaoSr1(backbone="smollm2", prompt="terse" if size else "instructed", pretrained=whole)
+            settings = TrainSettings(epochs=EPOCHS.get(size, 1), lr=self.rate, warmup=0.1, weight_decay=0.0)
+        llm = Llm.made(method, part.train.scale, part.items, pairs.queries, part.env)
+        if not size:
+            return llm, {"pairs": 0}
+        if kind == "random":
+            redraw(llm.backbone.model)
+            settings = settings.model_copy(update={"lr": 3e-4, "precision": "auto"})
+        losses = self.learned(llm, method, pairs, settings)
+        return llm, {"pairs": len(pairs), "losses": losses}
+
+    def learned(self, llm: Llm, method: LlmMethod, pairs: Pairs, settings: TrainSettings) -> list[float]:
+        """Fine-tuning with the rule teacher's reasoning; the loss of every tenth step."""
+        part, losses = self.part, []
+        written = rationales_of(method.rationales.writer(part.items, pairs.scale, part.env), pairs)
+        examples = examples_of(llm, pairs, part.items, written, label_weight=LABEL_WEIGHT)
+        batches = example_batches(examples, BATCH if not method.is_tiny else 32, row_tokens=ROW_TOKENS)
+
+        def progress(task: str, step: int, of: int) -> None:
+            print(f"{self.name} {step}/{of} {process_time():.0f} s", file=sys.stderr, flush=True)
+
+        def loss(module: Any, batch: Any) -> Any:
+            found = supervised_loss(module, batch)
+            losses.append(float(found["supervised"].detach()))
+            return found
+
+        train(llm.backbone, batches, loss, settings, progress=progress)
+        llm.backbone.eval()
+        return [round(float(np.mean(losses[at : at + 10])), 4) for at in range(0, len(losses), 10)]
+
+    def cosine(self) -> Array:
+        part, lists = self.part, self.part.test.lists
+        encoder = part.env.encoder("minilm")
+        rows, place = np.unique(lists.item, return_inverse=True)
+        texts = zip(part.items.text("title", rows), part.items.text("brand", rows), strict=True)
+        item_RD = encoder.encode([f"{title} {brand}" for title, brand in texts])
+        return (encoder.encode(list(part.test.query))[lists.owner] * item_RD[place]).sum(1)
+
+    def ndcg(self, score_N: Array) -> list[float]:
+        return Folds.ndcg(self.part.test, self.part.test.lists, score_N)
+
+
+if __name__ == "__main__":
+    main()
