@@ -140,6 +140,22 @@ def test_it_learns_and_is_saved_as_any_other(file, tmp_path):
         torch.testing.assert_close(again.logp(packed), made.logp(packed), atol=1e-3, rtol=1e-3)
 
 
+def test_adapters_of_the_last_block_leave_the_blocks_below_alone(file):
+    shape = HfShape(name=str(file), dtype="float32", lora=Lora(rank=2, last=1))
+    words = hf_words(shape, ["<good>"])
+    made = Hf.load(shape, end_id=words.end_id, vocab_size=len(words), new_tokens=spelled(words))
+    passed = []
+    made.decoder.layers[0].register_forward_hook(lambda module, args, out: passed.append(out.requires_grad))
+    (-made.logp(pack(words.encode(["red"]), [words.encode([" lamp<good>"])])).sum()).backward()
+    assert passed == [False]
+    learning = {name: p.grad for name, p in made.named_parameters() if p.requires_grad}
+    adapters = {name for name in learning if "lora_" in name}
+    assert adapters
+    assert all(".layers.1." in name for name in adapters)
+    assert all(grad is not None for grad in learning.values())
+    assert any(grad.abs().max() > 0 for name, grad in learning.items() if name not in adapters)
+
+
 def test_bits_of_such_a_file_are_its_own(file):
     with pytest.raises(SettingError, match="leave bits at 0"):
         Hf.load(HfShape(name=str(file), bits=4), end_id=0)
