@@ -74,13 +74,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--arms", nargs="*", default=list(ARMS))
     parser.add_argument("--rate", type=float, default=RATE, help="of the adapters")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rows", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.rows:
         print(json.dumps(list(rows_of(read_runs(args.out))), indent=1))
         return
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.threads)
     done = {(run["set"], run["arm"]) for run in read_runs(args.out)}
     for name in args.sets:
         missing = [arm for arm in args.arms if (name, arm) not in done and can(name, arm)]
@@ -187,7 +188,7 @@ class Bench:
         part = self.part
         pairs = of_size(part.train, size, 0)[0] if 0 < size < len(part.train) else part.train
         if kind == "cross_encoder":
-            method = CrossEncoder(encoder="minilm", threads=1, max_tokens=64)
+            method = CrossEncoder(encoder="minilm", threads=torch.get_num_threads(), max_tokens=64)
             return method.fit_pairs(pairs, part.held, part.items, part.env).reader, {"pairs": len(pairs)}
         if kind == "tiny":
             method = TaoSr1(shape=SHAPE, vocabulary=6000, words="pieces")
@@ -213,7 +214,8 @@ class Bench:
         batches = example_batches(examples, BATCH if not method.is_tiny else 32, row_tokens=ROW_TOKENS)
 
         def progress(task: str, step: int, of: int) -> None:
-            print(f"{self.name} {step}/{of} {process_time():.0f} s", file=sys.stderr, flush=True)
+            if step % 10 == 0:
+                print(f"{self.name} {step}/{of} {process_time():.0f} s", file=sys.stderr, flush=True)
 
         def loss(module: Any, batch: Any) -> Any:
             found = supervised_loss(module, batch)

@@ -79,7 +79,8 @@ def read_tokenizer(file: Path) -> Any:
     """The vocabulary of the file, as the library's tokenizer.  Raises as ``read_model``."""
     transformers = _libraries()
     with _readable(file):
-        return transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        # Not by AutoTokenizer, which reads the whole file for a configuration that no tokenizer needs.
+        return transformers.PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
 
 
 def _knows_packed(transformers: Any) -> bool:
