@@ -1,18 +1,20 @@
 """What a judge gains from a pre-trained language model: SmolLM2-135M beside judges that begin from nothing or from an encoder.
 
-    python benchmarks/relevance/pretrained.py --out FOLDER --sets shop esci icecat --arms smollm2:0 smollm2:500 smollm2:2000
+    python benchmarks/relevance/pretrained.py --out FOLDER --sets shop esci icecat --arms smollm2:0 smollm2:2000
     python benchmarks/relevance/pretrained.py --out FOLDER --rows
 
-An arm is KIND:PAIRS, the graded pairs that it learns from (whole queries; all there are, where there are fewer).
+An arm is KIND:PAIRS, the graded pairs that it learns from (all there are, where there are fewer).
 
     bm25, minilm   orders the same lists without having learned from a grade
     tiny           the decoder from scratch
     cross_encoder  MiniLM, fine-tuned
+    likelihood     orders by how likely SmolLM2 as published finds the query after the product, without any grade
     smollm2        label first, with adapters; 0 pairs: as published, told what the grades mean
     random         the same network with drawn weights, all of them learned
 
-``shop`` is the hard queries of a generated shop (true grades; rates and passes were chosen on its validation part), ``esci`` and
-``icecat`` the first of three folds of ``real.py``.  A finished arm is a line in FOLDER/runs.jsonl and stays.
+``shop`` is the hard queries of a generated shop, measured against true grades; its training pairs are spread over 2,900 queries.
+``esci`` and ``icecat`` are the first of three folds of ``real.py``: all pairs of some dozens of queries.  Rates and passes are the first ones tried: nothing was searched.  A finished arm is a line in FOLDER/runs.jsonl
+and stays.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from aisle.core.lists import Array, ItemLists
 from aisle.core.shop import Items, Judgments
 from aisle.data.splits import split_judgments
 from aisle.nn.backbones.hf import Lora
+from aisle.nn.backbones.packed import pack
 from aisle.nn.backbones.tiny import TinyShape
 from aisle.relevance._llm import Llm, LlmMethod, Pretrained
 from aisle.relevance._pairs import Pairs, first_queries, pairs_of
@@ -54,14 +57,14 @@ from aisle.training.settings import TrainSettings
 from aisle.training.supervised import example_batches, supervised_loss
 
 SETS = ("shop", "esci", "icecat")
-ARMS = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:500", "smollm2:2000")
+ARMS = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "likelihood:0", "smollm2:0", "smollm2:2000")
 SHOP_TEST, HELD = 800, 300
 """Pairs, in whole queries: that are measured on the generated shop, and that choose thresholds on any set."""
 
-BATCH, ROW_TOKENS = 16, 256
+BATCH, ROW_TOKENS, CHUNK = 16, 256, 64
 LAST = 10
 """Blocks of thirty that get adapters."""
-EPOCHS = {500: 2, 2000: 1}
+EPOCHS = {"shop": 2, "esci": 1, "icecat": 1}
 RATE = 1e-3
 LABEL_WEIGHT = 3.0
 """Of the label beside its four tokens of reasoning: with few pairs the grade is what must be learned."""
@@ -100,6 +103,7 @@ class Part:
     """
     train, held  pairs to learn from, and of the threshold
     test         what is measured, as judgments with true grades
+    spread       whether a smaller training set has pairs of all queries, or all pairs of some
     """
 
     items: Items
@@ -107,6 +111,14 @@ class Part:
     train: Pairs
     held: Pairs
     test: Judgments
+    spread: bool = False
+
+    def few(self, size: int) -> Pairs:
+        """About so many of the training pairs; a larger set contains every smaller one."""
+        if not self.spread:
+            return of_size(self.train, size, 0)[0]
+        order = np.random.default_rng(0x5BEA).permutation(len(self.train))
+        return self.train.take(np.sort(order[:size]))
 
 
 def part_of(name: str, seed: int = 0) -> Part:
@@ -115,7 +127,8 @@ def part_of(name: str, seed: int = 0) -> Part:
         few = first_queries(data.test, SHOP_TEST)
         true_N = data.true[np.isin(data.test.query, few.query)]
         env = Env(engine=None, seed=seed)  # type: ignore[arg-type]
-        return Part(data.items, env, data.train, first_queries(data.validation, HELD), judgments_of(few, true_N))
+        held, test = first_queries(data.validation, HELD), judgments_of(few, true_N)
+        return Part(data.items, env, data.train, held, test, spread=True)
     folds = Folds(name, argparse.Namespace(seed=seed, folds=3))
     others = folds.judged.select(np.flatnonzero(folds.fold != 0))
     scale, parts = scale_of_judgments(others), split_judgments(others, seed + 1)
@@ -163,6 +176,8 @@ class Bench:
             return {"ndcg": self.ndcg(part.env.engine.text.score(part.test.query, part.test.lists, {}))}
         if kind == "minilm":
             return {"ndcg": self.ndcg(self.cosine())}
+        if kind == "likelihood":
+            return {"ndcg": self.ndcg(self.likelihood())}
         start_s = process_time()
         reader, told = self.reader(kind, int(size))
         learned_s = process_time() - start_s
@@ -186,7 +201,7 @@ class Bench:
     def reader(self, kind: str, size: int) -> tuple[Reader, dict[str, Any]]:
         """A judge that learned from so many pairs."""
         part = self.part
-        pairs = of_size(part.train, size, 0)[0] if 0 < size < len(part.train) else part.train
+        pairs = part.few(size) if 0 < size < len(part.train) else part.train
         if kind == "cross_encoder":
             method = CrossEncoder(encoder="minilm", threads=torch.get_num_threads(), max_tokens=64)
             return method.fit_pairs(pairs, part.held, part.items, part.env).reader, {"pairs": len(pairs)}
@@ -196,7 +211,7 @@ class Bench:
         else:
             whole = Pretrained(lora=None, dtype="float32") if kind == "random" else Pretrained(lora=Lora(last=LAST))
             method = TaoSr1(backbone="smollm2", prompt="terse" if size else "instructed", pretrained=whole)
-            settings = TrainSettings(epochs=EPOCHS.get(size, 1), lr=self.rate, warmup=0.1, weight_decay=0.0)
+            settings = TrainSettings(epochs=EPOCHS[self.name], lr=self.rate, warmup=0.1, weight_decay=0.0)
         llm = Llm.made(method, part.train.scale, part.items, pairs.queries, part.env)
         if not size:
             return llm, {"pairs": 0}
@@ -233,6 +248,22 @@ class Bench:
         texts = zip(part.items.text("title", rows), part.items.text("brand", rows), strict=True)
         item_RD = encoder.encode([f"{title} {brand}" for title, brand in texts])
         return (encoder.encode(list(part.test.query))[lists.owner] * item_RD[place]).sum(1)
+
+    def likelihood(self) -> Array:
+        """Mean log-probability of the query's tokens after the product (D. Sachan et al., arXiv 2204.07496)."""
+        part, lists = self.part, self.part.test.lists
+        method = TaoSr1(backbone="smollm2", prompt="terse", pretrained=Pretrained(lora=None))
+        llm = Llm.made(method, part.train.scale, part.items, [], part.env)
+        told = llm.words.encode([f"Product: {text}\nSearch:" for text in llm.prompts.items(part.items, lists.item)])
+        asked = llm.words.encode([f" {query}" for query in part.test.query])
+        score_N = np.zeros(len(told), np.float32)
+        order = np.argsort([len(tokens) for tokens in told], kind="stable")
+        for start in range(0, len(order), CHUNK):
+            rows = order[start : start + CHUNK]
+            packed = pack([told[row] for row in rows], [[asked[q]] for q in lists.owner[rows]])
+            with torch.inference_mode():
+                score_N[rows] = (llm.backbone.logp(packed).sum(1) / packed.counts).numpy()
+        return score_N
 
     def ndcg(self, score_N: Array) -> list[float]:
         return Folds.ndcg(self.part.test, self.part.test.lists, score_N)

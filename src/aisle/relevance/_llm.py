@@ -42,6 +42,8 @@ MAX_QUERY = 160
 MAX_VOCABULARY_TEXTS = 20_000
 SHARED_TOKENS = 64
 """A prefix of fewer tokens is computed again for each item: in rows of their own, items need no mask between them."""
+ROW_TOKENS = 768
+"""Of a shared prefix with its items: what attention costs grows with a row's square, and items do not look at each other."""
 
 
 class Pretrained(Settings):
@@ -193,7 +195,7 @@ class Llm(Reader):
         """float32[N, C] of one pass: tokens of each pair's head and tail.  Pairs of one query side by side share its prefix
         where that is long enough to matter."""
         if self.keeps_together(heads):
-            starts = [0, *(n for n in range(1, len(heads)) if heads[n] is not heads[n - 1]), len(heads)]
+            starts = [*_row_starts(heads, tails), len(heads)]
             prefixes = [heads[start] for start in starts[:-1]]
             suffixes = [list(tails[start:stop]) for start, stop in pairwise(starts)]
         else:
@@ -249,6 +251,17 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _row_starts(heads: Sequence[Array], tails: Sequence[Array]) -> list[int]:
+    """Places of the pairs that begin a row: another query, or the row is full."""
+    starts, filled = [], 0
+    for n, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        if n == 0 or head is not heads[n - 1] or filled + len(tail) > ROW_TOKENS:
+            starts.append(n)
+            filled = len(head)
+        filled += len(tail)
+    return starts
 
 
 def _grammar_and_prompts(method: LlmMethod, scale: Scale) -> tuple[Grammar, Prompts]:

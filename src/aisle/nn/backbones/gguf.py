@@ -7,10 +7,11 @@ plain model, which can be trained and saved.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -90,9 +91,10 @@ def _knows_packed(transformers: Any) -> bool:
 
 @contextmanager
 def _readable(file: Path) -> Iterator[None]:
-    """Errors of the library in our words."""
+    """Errors of the library in our words, and none of its progress bars."""
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     except (OSError, ValueError, KeyError) as error:
         raise StateError(
             f"{file} cannot be read as a language model ({str(error).splitlines()[0]}); give a {SUFFIX} file of a decoder that "
