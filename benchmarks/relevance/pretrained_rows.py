@@ -18,7 +18,8 @@ from aisle.relevance._tiers import confusion, f1_by_grade
 
 Run = Mapping[str, Any]
 RESAMPLES = 2000
-AGAINST = ("bm25:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:500", "random:2000")
+LOOKED_AT = ("smollm2", "likelihood", "mixed")
+AGAINST = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:500", "random:2000")
 
 
 def read_runs(out: Path) -> list[Run]:
@@ -38,10 +39,10 @@ def rows_of(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
             yield {"metric": f"{metric}:{name}", "plan": arm, "value": value}
     for (name, arm), baseline in product(of, AGAINST):
         other = of.get((name, baseline))
-        if other is None or baseline == arm or not arm.startswith("smollm2"):
+        if other is None or baseline == arm or not arm.startswith(LOOKED_AT):
             continue
         yield _difference(f"ndcg against {baseline}:{name}", arm, *_ndcg(of[name, arm], other))
-        if "said" in other:
+        if "said" in other and "said" in of[name, arm]:
             yield _difference(f"macro_f1 against {baseline}:{name}", arm, *_macro_f1(of[name, arm], other))
 
 

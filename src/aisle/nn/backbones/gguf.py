@@ -81,7 +81,9 @@ def read_tokenizer(file: Path) -> Any:
     transformers = _libraries()
     with _readable(file):
         # Not by AutoTokenizer, which reads the whole file for a configuration that no tokenizer needs.
-        return transformers.PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
+        return transformers.PreTrainedTokenizerFast.from_pretrained(
+            file.parent, gguf_file=file.name, local_files_only=True
+        )
 
 
 def _knows_packed(transformers: Any) -> bool:
