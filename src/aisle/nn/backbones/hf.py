@@ -38,7 +38,7 @@ class Lora(Settings):
     rank, alpha, dropout  of each
     layers                the products that get one
     last                  in so many of the last blocks alone; 0 in all.  The blocks below are then only computed, not learned
-                          through: with a third of the blocks a step takes half the time.  New tokens learn as answers, not as input
+                          through, which is cheaper.  New tokens then learn as answers alone, not as input
     """
 
     rank: int = Field(16, ge=1)
