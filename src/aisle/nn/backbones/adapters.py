@@ -50,7 +50,7 @@ def lean(model: Any) -> None:
                 return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
             base = self.base_layer(x)
             (name,) = self.active_adapters
-            out = LowRank.apply(
+            out = LowRank.apply(  # type: ignore[no-untyped-call]
                 base.flatten(0, -2),
                 x.flatten(0, -2),
                 self.lora_A[name].weight,
