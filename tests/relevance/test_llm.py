@@ -18,6 +18,7 @@ from aisle.nn.backbones.words import Words
 from aisle.relevance._judging import JudgeStage, in_words
 from aisle.relevance._llm import Llm, LlmMethod, threads
 from aisle.relevance._pairs import training_pairs
+from aisle.relevance._prompts import Prompts
 from aisle.relevance._serving import BAD, GOOD, MID, tiers
 
 SETTINGS = LlmMethod.tiny_settings()
@@ -72,6 +73,15 @@ class TestTokens:
         assert llm.words.id("<judged:>") in prompts[0]
         assert llm.words.id("<judged:>") not in prompts[1]
 
+    def test_a_terse_prompt_says_the_same_in_fewer_words(self, llm, shop):
+        terse, told = (Prompts(llm.scale, llm.grammar.labels, detail) for detail in ("terse", "instructed"))
+        rows = np.arange(3)
+        whole = [p.head("red ball", ["no glass"]) + p.tail(p.items(shop.items, rows)[0]) for p in (terse, told)]
+        assert len(whole[0].split()) < len(whole[1].split()) / 2
+        assert all("red ball" in text and "no glass" in text and text.endswith("Grade:") for text in whole)
+        title = shop.items.text("title", rows)[0]
+        assert set(title.lower().split()) <= set(whole[0].lower().split())
+
     def test_an_answer_is_closed(self, llm):
         assert [a[-1] for a in llm.answers_of(["<excellent>", "<excellent> <related>"])] == [llm.words.end_id] * 2
 
@@ -101,7 +111,9 @@ class TestChances:
         )
         assert np.abs(llm.chances(queries, rows, shop.items, chunk=chunk) - apart).max() < 1e-5
         monkeypatch.setattr("aisle.relevance._llm.SHARED_TOKENS", 1)
-        assert np.abs(llm.chances(queries, rows, shop.items, chunk=chunk) - apart).max() < 1e-5
+        for most in (10_000, 40):
+            monkeypatch.setattr("aisle.relevance._llm.ROW_TOKENS", most)
+            assert np.abs(llm.chances(queries, rows, shop.items, chunk=chunk) - apart).max() < 1e-5
 
 
 class TestPretrained:

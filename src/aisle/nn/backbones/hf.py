@@ -1,7 +1,8 @@
 """Any causal language model of the ``transformers`` library, by name or path, behind the same interface as the small one.
 
-A model is read from a folder or from the library's cache; nothing is downloaded unless ``download`` is set.  LoRA comes from
-``peft``, 4 and 8 bit weights from what the library finds on the machine.
+A model is read from a folder, from one file or an installed package (``gguf.py``) or from the library's cache; nothing is
+downloaded unless ``download`` is set.  LoRA comes from ``peft``, its products from ``adapters.py``, 4 and 8 bit weights from what
+the library finds on the machine.
 
 Legend: B rows, T tokens, Q prompts, G answers a prompt, S = Q G answers, P prompt tokens, R answer tokens, D width, V vocabulary.
 """
@@ -21,26 +22,35 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from aisle.core.errors import AisleError, StateError
+from aisle.core.errors import AisleError, SettingError, StateError
 from aisle.core.lists import Array
 from aisle.core.method import Settings
+from aisle.nn.backbones.adapters import lean
 from aisle.nn.backbones.backbone import Backbone, Decoding
+from aisle.nn.backbones.gguf import gguf_file, read_model, read_tokenizer
 from aisle.nn.backbones.packed import Packed
 from aisle.nn.backbones.words import END, Words
 
 
 class Lora(Settings):
-    """Low-rank adapters (arXiv:2106.09685): ``rank``, ``alpha``, ``dropout``, and the layers that get one."""
+    """Low-rank adapters (arXiv:2106.09685).
+
+    rank, alpha, dropout  of each
+    layers                the products that get one
+    last                  in so many of the last blocks alone; 0 in all.  The blocks below are then only computed, not learned
+                          through, which is cheaper.  New tokens then learn as answers alone, not as input
+    """
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(32, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     layers: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    last: int = Field(0, ge=0)
 
 
 class HfShape(Settings):
     """
-    name      a folder, or a name of the hub
+    name      a folder, a ``.gguf`` file, a package's model (``smollm2``), or a name of the hub
     revision  of a name
     dtype     of the weights
     bits      4 or 8: weights in that width (needs bitsandbytes and a GPU); 16 or 32 by ``dtype``
@@ -78,22 +88,8 @@ class Hf(Backbone):
 
         Raises StateError when the model is not here.
         """
-        transformers = _library("transformers")
-        quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
-        try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                shape.name,
-                revision=shape.revision,
-                dtype=getattr(torch, shape.dtype),
-                local_files_only=not shape.download,
-                use_safetensors=True,
-                **quantised,
-            )
-        except OSError as error:
-            raise StateError(
-                f"no model {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder that holds one, or set "
-                "pretrained.download=true to let it be fetched"
-            ) from None
+        with _without_bars():
+            model = _read(shape)
         if vocab_size > model.get_input_embeddings().num_embeddings:
             model.resize_token_embeddings(vocab_size, mean_resizing=False)
         _start(model, new_tokens or {})
@@ -203,6 +199,9 @@ class HfDecoding(Decoding):
 def hf_words(shape: HfShape, marks: Sequence[str]) -> Words:
     """The model's own vocabulary with our marks and end token as further tokens.  Raises StateError when it is not here."""
     transformers = _library("transformers")
+    file = gguf_file(shape.name)
+    if file is not None:
+        return Words.extended(read_tokenizer(file).backend_tokenizer, marks)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             shape.name, revision=shape.revision, local_files_only=not shape.download
@@ -222,6 +221,46 @@ def spelled(words: Words) -> dict[int, Array]:
     return {words.id(mark): tokens for mark, tokens in zip(marks, words.encode(texts), strict=True)}
 
 
+def _read(shape: HfShape) -> Any:
+    """The library's model, as it was published."""
+    transformers, dtype = _library("transformers"), getattr(torch, shape.dtype)
+    file = gguf_file(shape.name)
+    if file is not None:
+        if shape.bits:
+            raise SettingError(
+                f"the weights of {file.name} are unpacked to {shape.dtype} as they are read; leave bits at 0, it was {shape.bits}"
+            )
+        return read_model(file, dtype)
+    quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
+    try:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            shape.name,
+            revision=shape.revision,
+            dtype=dtype,
+            local_files_only=not shape.download,
+            use_safetensors=True,
+            **quantised,
+        )
+    except OSError as error:
+        raise StateError(
+            f"no model {shape.name!r} on this machine ({str(error).splitlines()[0]}); give a folder that holds one, or set "
+            "pretrained.download=true to let it be fetched"
+        ) from None
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Progress of our own commands is shown by them; the library's bars would stand in between."""
+    logging = _library("transformers.utils.logging")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _start(model: Any, new_tokens: Mapping[int, Array]) -> None:
     """New rows of the embedding and of the output as the mean of the rows that spell them."""
     tables = {id(m.weight): m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings())}
@@ -236,18 +275,31 @@ def _with_adapters(model: Any, lora: Lora, new_tokens: Sequence[int] = ()) -> An
     peft = _library("peft")
     tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     learned = {"embed_tokens": list(new_tokens)} | ({} if tied else {"lm_head": list(new_tokens)})
+    num_blocks = int(model.config.get_text_config().num_hidden_layers)
+    first = max(0, num_blocks - lora.last) if lora.last else 0
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(lora.layers),
+        layers_to_transform=list(range(first, num_blocks)) if first else None,
         trainable_token_indices=learned if new_tokens else None,
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
         # peft asks the model by a name that transformers renamed; nothing that a user of ours could change.
         warnings.simplefilter("ignore", FutureWarning)
-        return peft.get_peft_model(model, config)
+        adapted = peft.get_peft_model(model, config)
+    if not lora.dropout:
+        lean(adapted)
+    if first:
+        adapted.get_input_embeddings().register_forward_hook(_detached)
+    return adapted
+
+
+def _detached(module: Any, args: Any, out: Tensor) -> Tensor:
+    """What leaves the embedding, as a constant: no gradient is wanted below the first adapter."""
+    return out.detach()
 
 
 def _quantised(shape: HfShape, transformers: Any) -> Any:

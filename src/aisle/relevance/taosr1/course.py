@@ -38,8 +38,8 @@ from aisle.training.supervised import Examples, example_batches, supervised_loss
 if TYPE_CHECKING:
     from aisle.relevance.taosr1 import TaoSr1
 
-ROW_TOKENS = 0
-"""Of packed rows, where a small model is quickest on a processor."""
+ROW_TOKENS = {"tiny": 0, "pretrained": 256}
+"""Of packed rows: a small model is quickest with a row a document, a large one when no row is filled up."""
 
 LEAST_SHARE = 4
 """A balanced pool asks of each grade at least an even share's fourth part, though a rare one may have fewer."""
@@ -121,7 +121,7 @@ class Course:
         """Supervised training on these examples."""
         env, group = self.stages.env, self.stages.workers
         batches = example_batches(
-            examples, self.method.batch, row_tokens=ROW_TOKENS if self.method.is_tiny else 0, seed=env.seed,
+            examples, self.method.batch, row_tokens=ROW_TOKENS["tiny" if self.method.is_tiny else "pretrained"], seed=env.seed,
             device=env.device, rank=group.rank, of=group.size,
         )  # fmt: skip
         return self.stages.train(stage, self.llm.backbone, batches, supervised_loss, settings, folder, self._validate)
