@@ -45,9 +45,7 @@ def indexes_of(standing: Standing, encoded: Mapping[str, int], bagged: Mapping[s
     return found
 
 
-def _following(
-    title: str, index: Vectors | Impacts, live: Array, shown: int, saved: int, at: int | None
-) -> IndexOut:
+def _following(title: str, index: Vectors | Impacts, live: Array, shown: int, saved: int, at: int | None) -> IndexOut:
     """Of an index whose rows are made in the background, from the catalogue as of record ``at``, where that is known."""
     missing = int(live.sum()) - int(index.has(live.nonzero()[0]).sum())
     behind = 0 if at is None else max(0, shown - at)
