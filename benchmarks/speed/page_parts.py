@@ -19,14 +19,14 @@ from aisle.core.requests import Requests
 from aisle.engine.embedded.engine import EmbeddedEngine
 from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors
-from aisle.funnel import Funnel, paging
+from aisle.funnel import Funnel, ordering, paging, retrieving
 from aisle.funnel.beside import HELPER, Errand
 
 PARTS: dict[str, tuple[tuple[Any, str], ...]] = {
     "words": ((EmbeddedText, "match"), (EmbeddedText, "search")),
     "vectors": ((Vectors, "search"),),
-    "joined": ((Funnel, "_candidates"),),
-    "fused": ((Funnel, "_scored"),),
+    "joined": ((retrieving, "candidates"),),
+    "fused": ((ordering, "scored"),),
     "facets": ((EmbeddedEngine, "count"),),
     "put together": ((paging, "assemble"),),
     "waited": ((Errand, "result"),),
