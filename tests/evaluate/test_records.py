@@ -204,6 +204,26 @@ def test_without_names_the_short_ones_run() -> None:
         records.chosen([short], ["toy.toys"])
 
 
+def test_what_a_command_started_does_not_outlive_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "started"
+    script = (
+        "import subprocess, sys, time, pathlib\n"
+        "server = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(server.pid))\n"
+        "time.sleep(60)"
+    )
+    monkeypatch.setattr(records_run, "LONGEST_MINUTES", 0.05)
+    rows = records_run.run(a_record(command=("python", "-c", script)), tmp_path)
+    assert [row["verdict"] for row in rows] == ["FAIL"]
+    assert not is_running(int(started.read_text()))
+
+
+def is_running(pid: int) -> bool:
+    """A process that ended and that nobody asked after is a zombie (Z)."""
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [("claim = ", DataError), (RECORD.replace("minutes", "minute"), SettingError), ("claim = 'c'", SettingError)],
@@ -222,6 +242,11 @@ def test_every_record_of_the_project_can_be_read_and_names_files_that_exist(proj
         scripts = [part for part in record.command if part.startswith("benchmarks/")]
         assert all((project_root / script).exists() for script in scripts), record.name
         assert record.command[0] in ("aisle", "python")
+
+
+def test_the_parts_of_a_page_that_are_timed_are_there(project_root: Path) -> None:
+    parts = runpy.run_path(str(project_root / "benchmarks" / "speed" / "page_parts.py"))["PARTS"]
+    assert [(owner, name) for places in parts.values() for owner, name in places if not hasattr(owner, name)] == []
 
 
 def test_the_table_in_the_documentation_is_fresh(project_root: Path) -> None:

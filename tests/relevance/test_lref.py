@@ -271,17 +271,21 @@ class TestDebiasing:
         first = np.array([2] * 9 + [1] * 6 + [1] * 3)
         label = np.stack([first, np.where(first == gold, 0, gold)], 1)
         answers = [[np.array([a]), np.array([b])] for a, b in label]
-        made, counts = preferences([np.array([7])] * 18, Beams(answers, label), gold, under_share=0.25, seed=0)
+        made, counts = preferences([np.array([7])] * 18, Beams(answers, label), gold, other_share=0.25, seed=0)
         assert counts == {"over": 9, "under": 3, "held": 0}
         for chosen, rejected in zip(made.chosen, made.rejected, strict=True):
             assert chosen[0][0] in (0, 3)
             assert rejected[0][0] in (2, 1)
+        _, turned = preferences(
+            [np.array([7])] * 18, Beams(answers, label), gold, other_share=0.25, seed=0, optimist=False
+        )
+        assert turned == {"over": 2, "under": 6, "held": 0}
 
     def test_a_beam_without_a_grade_and_a_right_first_beam_make_no_pair(self):
         label = np.array([[-1, 2], [1, 2], [3, -1]])
         answers = [[np.array([5]), np.array([6])]] * 3
         made, counts = preferences(
-            [np.array([7])] * 3, Beams(answers, label), np.array([2, 1, 0]), under_share=0.5, seed=0
+            [np.array([7])] * 3, Beams(answers, label), np.array([2, 1, 0]), other_share=0.5, seed=0
         )
         assert len(made) == 0
         assert counts == {"over": 0, "under": 0, "held": 0}
@@ -291,7 +295,7 @@ class TestDebiasing:
         label = np.array([[1, 0], [2, 1], [1, 2], [1, 0], [2, 3], [2, -1], [3, 1]])
         answers = [[np.array([a]), np.array([b])] for a, b in label]
         prompts = [np.array([n]) for n in range(len(gold))]
-        made, counts = preferences(prompts, Beams(answers, label), gold, under_share=0.0, held=3.0, seed=0)
+        made, counts = preferences(prompts, Beams(answers, label), gold, other_share=0.0, held=3.0, seed=0)
         assert counts == {"over": 1, "under": 0, "held": 3}  # the second prompt's right grade is on no beam
         found = [(int(p[0]), int(c[0][0]), int(r[0][0])) for p, c, r in zip(
             made.prompts, made.chosen, made.rejected, strict=True)]  # fmt: skip
@@ -321,7 +325,7 @@ class TestDebiasing:
         assert optimism(before) > 0.1
         beams = beams_of(judge, prompts, 5, 2, only_labels=True)
         assert bias(pairs.label, beams.label[:, 0], 4, beams).second > 0.5
-        made, _ = preferences(prompts, beams, pairs.label, under_share=0.25, seed=0)
+        made, _ = preferences(prompts, beams, pairs.label, other_share=0.25, seed=0)
         loss, margins = PreferenceLoss(beta=0.5, nll=0.1), []
 
         def noted(module, batch):
@@ -401,6 +405,23 @@ class TestFit:
         assert back.report["debiased"]["macro_f1"] == back.report["tuned"]["macro_f1"]
         same = zip(back.llm.backbone.parameters(), off.llm.backbone.parameters(), strict=True)
         assert all(torch.equal(one, other) for one, other in same)
+
+    @pytest.mark.parametrize(("against", "whole"), [("bias", "under"), ("optimism", "over")])
+    def test_a_judge_that_rates_too_low_is_turned_up_unless_optimism_alone_is_fought(self, shop, env, against, whole):
+        """Both kinds of mistakes are there; the setting says which of them is used whole."""
+        method = Lref.tiny().with_setting(f"debiasing.against={against}").with_setting("debiasing.other_share=0")
+        course = Course.of(method, shop, env, ALONE)
+        pairs = course.pairs
+        moved = np.random.default_rng(0).choice([-1, 0, 1], len(pairs), p=[0.6, 0.2, 0.2])
+        lesson = course.tasks.plain(
+            Pairs(pairs.scale, pairs.queries, pairs.query, pairs.row, np.clip(pairs.label + moved, 0, 3))
+        )
+        learn = TrainSettings(epochs=30, lr=1e-2, schedule="constant")
+        course.train("moved", [lesson], learn, None)
+        found = course.debias(pairs, None)
+        assert found["before"]["index"] < 0
+        assert found[whole] > 0
+        assert found["over"] + found["under"] == found[whole]
 
     def test_the_grade_can_be_read_behind_the_reasoning(self, shop, env):
         method = Lref.tiny().model_copy(update={"decide": "reason", "explaining": Explaining(tasks=("ee",))})

@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -209,15 +211,27 @@ def _called(command: Sequence[str], root: Path, threads: int = 0) -> str:
     env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
     env |= dict.fromkeys(THREADS, str(threads)) if threads else {}
     try:
-        done = subprocess.run(
-            command, cwd=root, env=env, capture_output=True, text=True, timeout=60 * LONGEST_MINUTES, check=False
-        )
+        code, out, told = _ended(command, root, env)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CommandFailed(f"its command did not end well: {error}") from None
-    if done.returncode:
-        words = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1]
-        raise CommandFailed(f"its command ended with {done.returncode}: {words}")
-    return done.stdout
+    if code:
+        words = (told.strip() or out.strip() or "nothing said").splitlines()[-1]
+        raise CommandFailed(f"its command ended with {code}: {words}")
+    return out
+
+
+def _ended(command: Sequence[str], root: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit status, output and errors of a command.  However it ends, nothing that it started runs on: a server left behind would
+    slow what is measured next.  Raises OSError and TimeoutExpired."""
+    with subprocess.Popen(
+        command, cwd=root, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            out, told = process.communicate(timeout=60 * LONGEST_MINUTES)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, out, told
 
 
 def _remember(root: Path, line: Mapping[str, Any]) -> None:

@@ -162,8 +162,9 @@ class Course:
             llm, prompts, how.beams, 2 if self._is_plain else LONGEST[self.method.form], only_labels=self._is_plain
         )
         own = bias(part.label, np.maximum(beams.label[:, 0], 0), len(part.scale), beams)
+        optimist = how.against == "optimism" or before.get("index", own.index) >= 0
         pairs, counts = preferences(
-            prompts, beams, part.label, under_share=how.under_share, held=how.held, seed=env.seed
+            prompts, beams, part.label, other_share=how.other_share, held=how.held, seed=env.seed, optimist=optimist
         )
         if len(pairs) >= group.size:
             batches = preference_batches(

@@ -3,6 +3,8 @@
 Where the likeliest answer is wrong, the right grade mostly stands right behind it: the knowledge is there, the order is off.  So
 the preferred answer is the best beam with the right grade, the rejected one the first beam.
 
+A judge that mostly rates too low, as a small one may, is turned the other way by the same means.
+
 Such pairs alone show the judge nothing but its mistakes, three of four of them too high, and the shortest way to please them is to
 grade everything lower.  So pairs that hold stand beside them: prompts whose first beam is right, preferred to the second.
 
@@ -74,19 +76,24 @@ def beams_of(llm: Llm, prompts: Sequence[Array], width: int, longest: int, *, on
 
 
 def preferences(
-    prompts: Sequence[Array], beams: Beams, gold_N: Array, *, under_share: float, held: float = 0.0, seed: int
-) -> tuple[Preferences, dict[str, int]]:
+    prompts: Sequence[Array], beams: Beams, gold_N: Array, *, other_share: float, held: float = 0.0, seed: int,
+    optimist: bool = True,
+) -> tuple[Preferences, dict[str, int]]:  # fmt: skip
     """Pairs for DPO, and how many came of over-rated, under-rated and rightly rated prompts.
 
-    under_share  of the wrong ones: all over-rated prompts are used, and so many under-rated ones, or the judge would turn into
-                 a pessimist
+    optimist     whether all over-rated prompts are used, or all under-rated ones
+    other_share  of the wrong ones: how many prompts of the other kind, or an optimist would turn into a pessimist
     held         rightly rated prompts for each wrong one
     """
     first_N, right_NG = beams.label[:, 0], beams.label == gold_N[:, None]
     random = np.random.default_rng((seed, 0xD0))
     usable = np.flatnonzero((first_N >= 0) & (first_N != gold_N) & right_NG.any(1))
     over, under = usable[first_N[usable] > gold_N[usable]], usable[first_N[usable] < gold_N[usable]]
-    under = random.permutation(under)[: round(under_share / (1 - under_share) * len(over))]
+    share = other_share / (1 - other_share)
+    if optimist:
+        under = random.permutation(under)[: round(share * len(over))]
+    else:
+        over = random.permutation(over)[: round(share * len(under))]
     right = np.flatnonzero((first_N == gold_N) & (beams.label[:, 1] >= 0))
     right = random.permutation(right)[: round(held * (len(over) + len(under)))]
     wrong = np.sort(np.concatenate([over, under]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from aisle.core.method import Settings
@@ -26,7 +28,9 @@ class Debiasing(Settings):
     """
     on           whether DPO follows
     beams        answers that a prompt's search keeps
-    under_share  of under-rated prompts among the wrongly rated
+    against      ``bias``: the way in which the judge errs more often on the validation pairs (without any, on what it learned);
+                 ``optimism``: over-rating, whichever way it errs, as in the paper
+    other_share  of prompts that err the other way among the wrongly rated
     held         rightly rated prompts for each wrongly rated one: what the judge must not give up
     beta         of DPO: the log-ratio of a grade need only move by the distance of two grades' log-chances, which is about 1;
                  the usual .1, meant for long answers, pushes on until it has moved by tens
@@ -37,7 +41,8 @@ class Debiasing(Settings):
 
     on: bool = True
     beams: int = Field(5, ge=2)
-    under_share: float = Field(0.25, ge=0, lt=1)
+    against: Literal["bias", "optimism"] = "bias"
+    other_share: float = Field(0.25, ge=0, lt=1)
     held: float = Field(3.0, ge=0)
     beta: float = Field(5.0, gt=0)
     nll: float = Field(0.65, ge=0)
