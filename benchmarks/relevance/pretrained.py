@@ -3,7 +3,8 @@
     python benchmarks/relevance/pretrained.py --out FOLDER --sets shop esci icecat --arms smollm2:0 smollm2:2000
     python benchmarks/relevance/pretrained.py --out FOLDER --rows
 
-An arm is KIND:PAIRS, the graded pairs that it learns from (all there are, where there are fewer).
+An arm is KIND:PAIRS or KIND:PAIRS:PASSES: the graded pairs that it learns from (all there are, where there are fewer), and how often
+SmolLM2 sees them.
 
     bm25, minilm   orders the same lists without having learned from a grade
     tiny           the decoder from scratch
@@ -66,7 +67,8 @@ SHOP_TEST, HELD = 800, 300
 BATCH, ROW_TOKENS, CHUNK = 16, 256, 64
 LAST = 10
 """Blocks of thirty that get adapters."""
-EPOCHS = {"shop": 2, "esci": 1, "icecat": 1}
+PASSES = {"shop": 2, "esci": 1, "icecat": 1}
+"""Where an arm does not say."""
 RATE = 1e-3
 LABEL_WEIGHT = 3.0
 """Of the label beside its four tokens of reasoning: with few pairs the grade is what must be learned."""
@@ -183,7 +185,7 @@ class Bench:
         shown = {name: value for name, value in run.items() if not isinstance(value, list)}
         print(json.dumps({**shown, "ndcg": float(np.mean(run["ndcg"]))}), flush=True)
 
-    def measured(self, kind: str, size: str) -> dict[str, Any]:
+    def measured(self, kind: str, size: str, passes: str = "") -> dict[str, Any]:
         part = self.part
         if kind == "bm25":
             return {"ndcg": self.ndcg(self.words)}
@@ -195,7 +197,7 @@ class Bench:
             lists = part.test.lists
             return {"ndcg": self.ndcg(standard(self.words, lists) + standard(self.likelihood, lists))}
         start_s = process_time()
-        reader, told = self.reader(kind, int(size))
+        reader, told = self.reader(kind, int(size), int(passes or PASSES[self.name]))
         learned_s = process_time() - start_s
         test = pairs_of(part.test, part.train.scale)
         threshold = fit_threshold(reader.chances_of_pairs(part.held, part.items), part.held.label)
@@ -214,7 +216,7 @@ class Bench:
             **told,
         }
 
-    def reader(self, kind: str, size: int) -> tuple[Reader, dict[str, Any]]:
+    def reader(self, kind: str, size: int, passes: int) -> tuple[Reader, dict[str, Any]]:
         """A judge that learned from so many pairs."""
         part = self.part
         pairs = part.few(size) if 0 < size < len(part.train) else part.train
@@ -227,7 +229,7 @@ class Bench:
         else:
             whole = Pretrained(lora=None, dtype="float32") if kind == "random" else Pretrained(lora=Lora(last=LAST))
             method = TaoSr1(backbone="smollm2", prompt="terse" if size else "instructed", pretrained=whole)
-            settings = TrainSettings(epochs=EPOCHS[self.name], lr=self.rate, warmup=0.1, weight_decay=0.0)
+            settings = TrainSettings(epochs=passes, lr=self.rate, warmup=0.1, weight_decay=0.0)
         llm = Llm.made(method, part.train.scale, part.items, pairs.queries, part.env)
         if not size:
             return llm, {"pairs": 0}
