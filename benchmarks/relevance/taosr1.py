@@ -12,7 +12,8 @@ its weights there, from which later arms start.  A run that was killed goes on f
     sft         fine-tuning: order, pairs, step noise of the teacher
     long        the same with three times the steps
     weighted    the same with class weights
-    dpo         sft, then DPO on pairs from a third of the pool; own: without the writer's answers, beta0.5, nll0: other settings
+    dpo         sft, then DPO on pairs from a third of the pool; beta0.5, beta0.1: another beta; at beta .1 also without the
+                writer's answers (own) and without the anchor (nll0)
     grpo        sft, then GRPO: natural or balanced pool, outcome or gated reward
     dpo+grpo    both
     more-sft    sft, then fine-tuning on the labels of the prompts that GRPO may ask (natural or balanced)
@@ -81,7 +82,12 @@ POOL = 12_000
 DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
 LONGER = 3
-DPO_KINDS = {"own": {"oracle": False}, "beta0.5": {"beta": 0.5}, "nll0": {"nll": 0.0}}
+DPO_KINDS = {
+    "beta0.5": {"beta": 0.5},
+    "beta0.1": {"beta": 0.1},
+    "beta0.1-own": {"beta": 0.1, "oracle": False},
+    "beta0.1-nll0": {"beta": 0.1, "nll": 0.0},
+}
 """Settings of correction that the arms ``dpo/BASE/KIND`` try beside the usual ones."""
 NUM_FIRST = 8
 """Arms of the later stages that come before the long runs."""

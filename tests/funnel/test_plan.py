@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import toys
 
 from aisle import recipes
 from aisle.core.errors import SettingError, UnknownName
@@ -48,6 +49,17 @@ def test_a_mistyped_method_or_slot_names_the_nearest():
         recipes.plan("hybrid").with_setting("ranking=ranking.fussion")
     with pytest.raises(SettingError, match="no slot 'rankin'; did you mean 'ranking'"):
         Plan.from_json({"retrieval": {"bm25": "retrieval.bm25"}, "rankin": None})
+
+
+def test_what_a_judge_says_counts_in_the_order_unless_the_plan_says_otherwise():
+    plan = recipes.plan("hybrid")
+    assert plan.order == "score"
+    judged = plan.replace(relevance=toys.Teacher())
+    assert judged.order == "score + relevance"
+    assert judged.replace(utility="score").order == "score"
+    assert Plan.from_json(plan.to_json() | {"utility": "score"}).order == "score"
+    reader = judged.replace(ranking=toys.ReadsRelevance())
+    assert reader.order == "score", "a ranking that reads it has had it"
 
 
 def test_what_cannot_serve_is_refused_when_built():

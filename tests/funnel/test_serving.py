@@ -49,6 +49,19 @@ def test_paging_reaches_the_total_without_repeats(view, env):
     assert first.total[0] > 5
 
 
+def test_a_judge_moves_candidates_and_without_it_the_order_is_the_rankings(view, env):
+    plain, asked = recipes.plan("lexical").fit(view, env), Requests.make(["lamp", ""], limit=20)
+    judged = recipes.plan("lexical").replace(relevance=toys.Teacher()).fit(view, env)
+    ranked, without = judged.ranked(asked), plain.ranked(asked)
+    assert ranked.item.tolist() != without.item.tolist()
+    score = dict(zip(without.keys.tolist(), without["score"].tolist(), strict=True))
+    for key, value, relevance in zip(ranked.keys.tolist(), ranked["score"], ranked["relevance"], strict=True):
+        assert value == pytest.approx(score[key] + relevance, abs=1e-5)
+    broken = recipes.plan("lexical").replace(relevance=toys.Breaking()).fit(view, env)
+    page = broken.serve(asked)
+    assert page.lists.item.tolist() == plain.serve(asked).lists.item.tolist(), "the ranking's score, not ranks alone"
+
+
 def test_a_later_page_does_not_rank_again(lexical):
     first = lexical.serve(Requests.make(["lamp"], limit=3), strict=True)
     second = lexical.serve(Requests.make(["lamp"], limit=3, offset=3), cursors=first.cursor, strict=True)

@@ -34,6 +34,18 @@ class TeacherStage:
         return State()
 
 
+class ReadsRelevance(Method):
+    """A ranking that orders by what a judge wrote."""
+
+    @property
+    def reads(self):
+        return frozenset({"relevance"})
+
+    @property
+    def writes(self):
+        return frozenset({"score"})
+
+
 class Student(Method):
     """Learns the price up to which its teacher says yes, from the teacher's grades of the whole catalogue."""
 

@@ -15,6 +15,7 @@ from aisle.core.lists import Array, ItemLists
 from aisle.core.requests import Requests
 from aisle.funnel.page import StageTrace
 from aisle.funnel.paging import Listing
+from aisle.funnel.plan import RANKED
 from aisle.funnel.stages import Stages, Way, num_rows
 
 RANK_OFFSET = 60.0
@@ -73,15 +74,18 @@ def _checked_list(stages: Stages, slot: str, verb: str, requests: Requests, list
 
 
 def _with_utility(stages: Stages, lists: ItemLists) -> ItemLists:
-    """Adds ``score``: the utility, or where a stage it needs did not run, the sum of reciprocal ranks."""
-    plan = stages.plan
-    if "ranking" not in stages and plan.utility == "score":
+    """Adds ``score``: what the plan orders by.  Where a stage that it reads did not run, the ranking's score alone, and without
+    that the sum of reciprocal ranks."""
+    plan, order = stages.plan, stages.plan.order
+    if "ranking" not in stages and RANKED not in lists.columns:
         (name,) = plan.retrieval
-        return lists.with_columns(score=lists[f"score_{name}"].astype(np.float32))
-    if plan.utility == "score" and "score" in lists.columns:
+        lists = lists.with_columns(score=lists[f"score_{name}"].astype(np.float32))
+    if expression.columns_of(order) <= lists.columns.keys():
+        if order == RANKED:
+            return lists
+        return lists.with_columns(score=expression.evaluate(order, lists.columns, len(lists.item)))
+    if RANKED in lists.columns:
         return lists
-    if expression.columns_of(plan.utility) <= lists.columns.keys():
-        return lists.with_columns(score=expression.evaluate(plan.utility, lists.columns, len(lists.item)))
     score = np.zeros(len(lists.item), np.float32)
     for name in plan.retrieval:
         rank = lists[f"rank_{name}"]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MANY = ("understanding", "offline", "retrieval")
 ONE = ("relevance", "ranking", "reranking", "allocation")
+RANKED, JUDGED = "score", "relevance"
+"""Columns that a ranking and a judge of relevance write."""
 
 
 class Depth(Settings):
@@ -37,7 +39,8 @@ class Plan:
     relevance, ranking, reranking, allocation   one method each, or None
     understanding  name -> enricher of requests, run first
     offline        name -> method fitted only because another one ``needs`` it (a teacher), never served
-    utility        an expression over columns: what the ranking orders by
+    utility        an expression over columns: what candidates are ordered by; empty for ``score``, and for ``score + relevance``
+                   where a stage judges relevance and the ranking does not read what it says
     depth          how many items leave a stage
     scenes         retriever -> the scenes it answers in (``search``, ``feed``, ``similar``); one that is not named answers in all
     collapse       show one variant of a product only
@@ -52,7 +55,7 @@ class Plan:
     allocation: Method | None = None
     understanding: Mapping[str, Method] = field(default_factory=dict)
     offline: Mapping[str, Method] = field(default_factory=dict)
-    utility: str = "score"
+    utility: str = ""
     depth: Depth = field(default_factory=Depth)
     scenes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     collapse: bool = True
@@ -123,10 +126,19 @@ class Plan:
                         f"{nearest(column, known)}"
                     )
             (requests if slot.startswith("understanding") else written).update(method.writes)
-        for column in expression.columns_of(self.utility) - written:
+        for column in expression.columns_of(self.order) - written:
             raise SettingError(
-                f"the utility {self.utility!r} reads {column!r}, which no stage writes{nearest(column, written)}"
+                f"the utility {self.order!r} reads {column!r}, which no stage writes{nearest(column, written)}"
             )
+
+    @property
+    def order(self) -> str:
+        """The expression that candidates are ordered by: ``utility``, or what stands for an empty one."""
+        if self.utility:
+            return self.utility
+        is_judged = self.relevance is not None and JUDGED in self.relevance.writes
+        is_read = self.ranking is not None and JUDGED in self.ranking.reads
+        return f"{RANKED} + {JUDGED}" if is_judged and not is_read else RANKED
 
     def replace(self, **slots: Any) -> Plan:
         """The same plan with these slots changed."""

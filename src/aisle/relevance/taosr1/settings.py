@@ -21,7 +21,7 @@ class Correction(Settings):
     temperature  they are drawn with
     most         pairs of one prompt at most
     oracle       whether a prompt without a right answer is learned from too, by the writer's answer
-    beta         of DPO
+    beta         of DPO: with .1, meant for long answers, the grade's token goes on moving when the pair is long in order
     nll          weight of - log pi a token of the preferred answers: pairs of an oracle are off-policy, and without it the
                  preferred answers may become unlikely too
     batch        prompts a step
@@ -32,7 +32,7 @@ class Correction(Settings):
     temperature: float = Field(1.0, gt=0)
     most: int = Field(1, ge=1)
     oracle: bool = True
-    beta: float = Field(0.1, gt=0)
+    beta: float = Field(2.0, gt=0)
     nll: float = Field(0.1, ge=0)
     batch: int = Field(32, ge=1)
     train: TrainSettings = TrainSettings(epochs=1, lr=2e-4, weight_decay=0.0, **BY_MACRO_F1)

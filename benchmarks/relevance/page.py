@@ -1,0 +1,121 @@
+"""What a judge's grade does to the order of a page: ``hybrid`` by itself and with a fitted judge, for queries that nobody graded.
+
+    python benchmarks/relevance/page.py --judges taosr1 lref cross_encoder --seed 1
+    python benchmarks/relevance/page.py --judges taosr1 --seed 0 --weights 0.25 0.5 1 2 4
+
+A generated shop of 2,000 products with 600 judged queries (the annotator errs), as a new user has it; the judge learns from them
+with the settings of a fit.  Then 500 other queries are asked, and nDCG@10 is counted by true grades over the whole catalogue.
+Every weight orders the same candidates by ``score + weight * relevance``; 1 is what a plan does by itself (``Plan.order``).
+
+The judge has the time that it needs for the ``top`` candidates of its settings; a server gives it ``budget_ms``.
+
+Legend: Q queries, N candidates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+from aisle.core.env import Env
+from aisle.core.lists import Array, ItemLists
+from aisle.core.method import Method
+from aisle.core.requests import Requests
+from aisle.data.items import ItemTable
+from aisle.data.judged import judgments_of
+from aisle.data.splits import split_judgments
+from aisle.data.view import View
+from aisle.evaluate.significance import paired_difference
+from aisle.recipes import plan
+from aisle.recipes.environment import memory_env
+from aisle.relevance.cross_encoder import CrossEncoder
+from aisle.relevance.lref import Lref
+from aisle.relevance.taosr1 import TaoSr1
+from aisle.simulate.judgments.annotator import annotate
+from aisle.simulate.language.queries import HARD, Query
+from aisle.simulate.world import World
+
+ITEMS, JUDGED, PAIRS, ASKED = 2000, 600, 15_000, 500
+OTHER_QUERIES = 77
+"""Seed of the queries that are asked, so that none is graded but by chance; those that are, are left out."""
+DEPTH = 10
+UNHURRIED: dict[str, Any] = {"threads": 1, "budget_ms": 1e9}
+
+
+def judge_of(name: str) -> Method:
+    """A judge with the settings of a fit.  The cross-encoder takes half a pass: a whole one is an hour of a record's time."""
+    if name == "cross_encoder":
+        quick = CrossEncoder().train.model_copy(update={"epochs": 1, "max_steps": 250})
+        return CrossEncoder(train=quick, **UNHURRIED)
+    return {"taosr1": TaoSr1, "lref": Lref}[name](**UNHURRIED)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--judges", nargs="*", choices=("taosr1", "lref", "cross_encoder"), default=["taosr1"])
+    parser.add_argument("--weights", nargs="*", type=float, default=[1.0])
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    shop = GradedShop(args.seed)
+    print(json.dumps([row for name in args.judges for row in rows_of(shop, name, args.weights)], indent=1))
+
+
+class GradedShop:
+    """A world, what a user would have of it, and the true gains of other queries."""
+
+    def __init__(self, seed: int) -> None:
+        world = World.make(items=ITEMS, seed=seed)
+        graded = world.queries(JUDGED)
+        table, gains = annotate(world, graded, PAIRS, seed)
+        self.items = ItemTable.from_table(world.items)
+        self.env: Env = memory_env(self.items, seed=seed)
+        judged = judgments_of(table, gains, self.items)
+        self.view = View(self.items, judgments=split_judgments(judged, seed))
+        known = {query.text for query in graded}
+        self.asked: list[Query] = [q for q in world.queries(ASKED, seed=OTHER_QUERIES) if q.text not in known]
+        self.gain_Q = [2.0 ** (world.grades(query) - 1) - 1 for query in self.asked]
+
+    def ndcg(self, lists: ItemLists, score_N: Array) -> Array:
+        """float64[Q] at DEPTH, over the whole catalogue; NaN where nothing has a gain."""
+        discount = 1 / np.log2(np.arange(2, DEPTH + 2))
+        out = np.full(len(self.asked), np.nan)
+        for q, gain in enumerate(self.gain_Q):
+            start, stop = lists.splits[q : q + 2]
+            best = start + np.argsort(-score_N[start:stop], kind="stable")[:DEPTH]
+            found, ideal = gain[lists.item[best]], np.sort(gain)[::-1][:DEPTH]
+            if ideal.any():
+                out[q] = (found * discount[: len(found)]).sum() / (ideal * discount).sum()
+        return out
+
+
+def rows_of(shop: GradedShop, name: str, weights: Sequence[float]) -> Iterator[dict[str, Any]]:
+    start_s = process_time()
+    funnel = plan("hybrid").replace(relevance=judge_of(name), utility="score").fit(shop.view, shop.env)
+    print(f"{name}: {process_time() - start_s:.0f} CPU s", file=sys.stderr, flush=True)
+    lists = funnel.ranked(Requests.make([query.text for query in shop.asked]), k=1000)
+    is_hard_Q = np.array([query.kind in HARD for query in shop.asked])
+    alone_Q = shop.ndcg(lists, lists["score"])
+    can_Q = ~np.isnan(alone_Q)
+    yield {"metric": f"ndcg@{DEPTH}", "plan": "hybrid", "value": float(alone_Q[can_Q].mean())}
+    for weight in weights:
+        label = f"{name}/{weight:g}"
+        judged_Q = shop.ndcg(lists, lists["score"] + weight * lists["relevance"])
+        yield {"metric": f"ndcg@{DEPTH}", "plan": label, "value": float(judged_Q[can_Q].mean())}
+        for part, in_Q in (("", can_Q), (" of hard queries", can_Q & is_hard_Q)):
+            found = paired_difference(judged_Q[in_Q], alone_Q[in_Q])
+            yield {
+                "metric": f"ndcg@{DEPTH}{part} against hybrid", "plan": label,
+                "value": found.value, "low": found.low, "high": found.high,
+            }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
