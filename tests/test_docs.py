@@ -8,18 +8,25 @@ A block marked ``python no-run`` is only parsed.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from functools import cache
+from functools import cache, reduce
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
+from operator import getitem
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from aisle.cli._console import plan_named
+from aisle.core import registry
+from aisle.core.errors import SettingError
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(p for p in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -130,6 +137,67 @@ def test_commands_exist(page: Path) -> None:
                 assert re.search(rf"(?<![\w-]){option}(?![\w-])", text), f"{page}: {words[1]} has no option {option}"
 
 
+def fits(text: str) -> list[tuple[str, list[str]]]:
+    """(plan or method, its settings) of every ``aisle fit SHOP NAME --set ...`` of a page, those under torchrun as well."""
+    shell = "\n".join(b.body for b in blocks(text) if b.language == "console").replace("\\\n", " ")
+    found = []
+    for line in re.findall(r"\baisle fit .*", shell):
+        words = shlex.split(line, comments=True)
+        if len(words) > 3 and not words[3].startswith("-"):
+            found.append((words[3], [word for before, word in pairwise(words) if before == "--set"]))
+    return found
+
+
+def teaches_a_method(page: Path) -> bool:
+    """Its method and files are the page's own, and not here."""
+    return any(block.title == "pyproject.toml" for block in blocks(page.read_text()))
+
+
+WITH_SETTINGS = [p for p in PAGES if any(sets for _, sets in fits(p.read_text())) and not teaches_a_method(p)]
+
+
+@pytest.mark.parametrize("page", WITH_SETTINGS, ids=name)
+def test_settings_exist(page: Path) -> None:
+    for plan, sets in fits(page.read_text()):
+        plan_named(plan, sets)
+
+
+def stated(text: str) -> list[tuple[str, str]]:
+    """(setting, default) of a page's tables with the columns ``setting`` and ``default``."""
+    tables = re.findall(r"^\| setting \| default \|.*\n\|[ |:-]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [pair for table in tables for pair in re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", table, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if stated(p.read_text())], ids=name)
+def test_stated_defaults_are_the_defaults(page: Path) -> None:
+    (method,) = [m for m in registry.names() if m.partition(".")[2] == page.stem]
+    settings = registry.build(method).model_dump(mode="json")
+    for setting, default in stated(page.read_text()):
+        value = reduce(getitem, setting.split("."), settings)
+        said = default if isinstance(value, str) and not default.startswith('"') else json.loads(default)
+        assert said == value, f"{page}: {setting} is {value!r}"
+
+
+def test_files_and_records_that_are_named_exist() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        files = (
+            [] if teaches_a_method(page) else re.findall(r"`((?:src|tests|benchmarks|docs)/[\w/-]+(?:\.\w+)?/?)`", text)
+        )
+        for path in files:
+            assert (ROOT / path).exists(), f"{page} names {path}"
+        for words in commands(text):
+            if words[1] == "bench" and words[2:] and not words[2].startswith("-"):
+                record = ROOT / "benchmarks" / words[2].replace(".", "/")
+                assert record.is_dir() or record.with_suffix(".toml").exists(), f"{page} names the record {words[2]}"
+
+
+def test_lines_are_short() -> None:
+    for page in [*ROOT.glob("docs/methods/*.md"), *ROOT.glob("docs/guides/*.md")]:
+        for number, line in enumerate(page.read_text().splitlines(), 1):
+            assert len(line) <= 130 or line.startswith("|"), f"{page}:{number} has {len(line)} letters"
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for page in PAGES:
@@ -169,3 +237,8 @@ def test_a_page_that_lies_is_caught(tmp_path: Path) -> None:
     assert run_page(page, tmp_path / "run").returncode != 0
     assert commands(page.read_text()) == [["aisle", "nonsense", "--wrong"]]
     assert help_of("nonsense") == ""
+    text = "```console\n$ AISLE_DEVICE=cuda torchrun -m aisle fit SHOP ranking.fusion \\\n      --set nonsense=1\n```\n"
+    assert fits(text) == [("ranking.fusion", ["nonsense=1"])]
+    with pytest.raises(SettingError, match="nonsense"):
+        plan_named("ranking.fusion", ["nonsense=1"])
+    assert stated("| setting | default | |\n| --- | --- | --- |\n| `kind` | `rrf` | how |\n") == [("kind", "rrf")]
