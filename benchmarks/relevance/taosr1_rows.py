@@ -46,9 +46,10 @@ PAIRS = (
     ("rejection fine-tuning", "best-of-g/{b}", "sft/{b}"),
     ("DPO", "dpo/{b}", "sft/{b}"),
     ("GRPO", "grpo/{b}/balanced/outcome", "sft/{b}"),
-    ("DPO on own answers alone", "dpo/{b}/own", "sft/{b}"),
-    ("DPO with a larger beta", "dpo/{b}/beta0.5", "sft/{b}"),
-    ("DPO without its anchor", "dpo/{b}/nll0", "sft/{b}"),
+    ("DPO with beta .5", "dpo/{b}/beta0.5", "sft/{b}"),
+    ("DPO with beta .1", "dpo/{b}/beta0.1", "sft/{b}"),
+    ("the same on own answers alone", "dpo/{b}/beta0.1-own", "dpo/{b}/beta0.1"),
+    ("the same without its anchor", "dpo/{b}/beta0.1-nll0", "dpo/{b}/beta0.1"),
     ("DPO and GRPO", "dpo+grpo/{b}/balanced/outcome", "sft/{b}"),
     ("GRPO, balanced against natural", "grpo/{b}/balanced/outcome", "grpo/{b}/natural/outcome"),
     ("GRPO, gated against outcome", "grpo/{b}/balanced/gated", "grpo/{b}/balanced/outcome"),
@@ -160,7 +161,7 @@ def plotted(rows: Sequence[Mapping[str, Any]], folder: Path, base: str) -> None:
             curves.setdefault(row["arm"], {})[row["seed"]] = row["report"]["curve"]
     size_noise = base.partition("/")[2]
     tuning = {
-        "reasoning first": f"sft/reason_first/{size_noise}", "label first": f"sft/label_first/{size_noise}",
+        "label first": f"sft/label_first/{size_noise}", "reasoning first": f"sft/reason_first/{size_noise}",
         "label only": "sft/label_only/12000/0",
     }  # fmt: skip
     later = {
