@@ -22,7 +22,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from aisle.nn.backbones.hf import Hf, HfShape
 from aisle.training import preference, supervised
 from aisle.training.advantages import group_advantage
-from aisle.training.policy import GroupLoss, TextRollout
+from aisle.training.policy import GroupLoss
+from aisle.training.rollouts import TextRollout
 
 V, END = 60, 1
 PEER = "AISLE_PEER_TRL"

@@ -16,23 +16,20 @@ from aisle.core.errors import ContractError
 from aisle.nn.backbones.backbone import Sampling
 from aisle.training.advantages import group_advantage, spread_over_tokens
 from aisle.training.distributed import Workers, workers
+from aisle.training.lessons import PolicySteps, RolloutBatches, lesson_loss
 from aisle.training.loop import train
 from aisle.training.policy import (
     GroupLoss,
-    PolicySteps,
-    RolloutBatches,
-    TextRollout,
     clipped,
     k3,
-    lesson_loss,
     mean_over_answers,
+    mean_over_budget,
     mean_over_steps,
     mean_over_tokens,
     on_policy,
     ratio,
-    sample_freely,
-    with_old_logp,
 )
+from aisle.training.rollouts import TextRollout, sample_freely, with_old_logp
 from aisle.training.settings import TrainSettings
 
 G = 8
@@ -75,6 +72,7 @@ class TestLosses:
         is_token_SR = torch.tensor([[True] * 4, [True, False, False, False]])
         assert mean_over_tokens(value_SR, is_token_SR) == pytest.approx(12 / 5)
         assert mean_over_answers(value_SR, is_token_SR) == pytest.approx((7 / 4 + 5) / 2)
+        assert mean_over_budget(value_SR, is_token_SR, 10) == pytest.approx((7 + 5) / 10 / 2)
         step_SR = torch.tensor([[0, 0, 0, 1], [0, -1, -1, -1]])
         assert mean_over_steps(value_SR, step_SR) == pytest.approx(((1 + 4) / 2 + 5) / 2)
 
@@ -87,7 +85,9 @@ def reward(rollout: TextRollout) -> Tensor:
 
 def steps(**loss: object) -> PolicySteps[TextRollout]:
     return PolicySteps(
-        sample=lambda m, index, g: sample_freely(m, index, [np.array([t]) for t in index], G, Sampling(max_new=2), g),
+        sample=lambda m, ask: sample_freely(
+            m, ask.index, [np.array([t]) for t in ask.index], G, Sampling(max_new=2), ask.generator
+        ),
         reward=reward,
         loss=GroupLoss(**{"kl": 0.0, **loss}),
     )
@@ -173,7 +173,7 @@ class TestLoop:
         with pytest.raises(ContractError, match="multiple of 2"):
             batches.state()
         assert next(lessons) is first
-        assert batches.state() == {"asked": [batches.asked], "given": 2}
+        assert batches.state() == {"asked": [batches.asked], "given": 2, "due": [[]]}
 
     def test_answers_sampled_under_a_hint_are_learned_under_the_plain_prompt(self):
         """Guided replay: the old policy is re-scored without the hint, so the ratio starts at 1."""

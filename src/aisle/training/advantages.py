@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aisle.core.errors import ContractError
+
 CLAMP = 2.0
 """The usual bound of an advantage (ROLL's setting, which TaoSR1's reports share)."""
 
@@ -55,6 +57,22 @@ def spread_over_steps(value_SK: Tensor, step_SR: Tensor) -> Tensor:
 def spread_over_tokens(advantage_QG: Tensor, is_token_SR: Tensor) -> Tensor:
     """float[S, R]: one advantage for the whole answer."""
     return advantage_QG.reshape(-1, 1) * is_token_SR
+
+
+def over_tokens(advantage: Tensor, is_token_SR: Tensor) -> Tensor:
+    """float[S, R]: an advantage of each answer ([Q, G] or [S]) or of each token ([S, R] or wider) at the tokens that are there.
+
+    Raises ContractError for any other shape.
+    """
+    num_answers, longest = is_token_SR.shape
+    if advantage.numel() == num_answers:
+        return spread_over_tokens(advantage, is_token_SR)
+    if advantage.dim() != 2 or len(advantage) != num_answers or advantage.shape[1] < longest:
+        raise ContractError(
+            f"an advantage of shape {list(advantage.shape)} for {num_answers} answers of up to {longest} tokens; give one for "
+            "each answer, or one for each token of each answer"
+        )
+    return advantage[:, :longest] * is_token_SR
 
 
 def live_groups(reward_QG: Tensor) -> Tensor:
