@@ -87,7 +87,10 @@ class Backbone(nn.Module, ABC):
     vocab_size: int
     width: int
     end_id: int
-    merger: nn.Module | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.merger: nn.Module | None = None
 
     @property
     @abstractmethod

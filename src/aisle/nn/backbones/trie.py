@@ -84,13 +84,14 @@ class Trie:
         return self.complete[self._walked(token_SR)]
 
     def _walked(self, token_St: Tensor) -> Tensor:
-        """int64[S]: the node that each beginning leads to."""
+        """int64[S]: the node that each beginning leads to; -1 stands for no token."""
         lost = len(self.complete) - 1
         node_S = torch.zeros(len(token_St), dtype=torch.int64, device=token_St.device)
         for token_S in token_St.T:
             key_S = node_S * self.vocab_size + token_S
             place_S = torch.searchsorted(self.edge, key_S).clamp(max=len(self.edge) - 1)
-            node_S = torch.where(self.edge[place_S] == key_S, self.behind[place_S], lost)
+            next_S = torch.where(self.edge[place_S] == key_S, self.behind[place_S], lost)
+            node_S = torch.where(token_S < 0, node_S, next_S)
         return node_S
 
 
