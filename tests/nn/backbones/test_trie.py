@@ -37,7 +37,9 @@ def test_an_answer_is_a_code_with_or_without_its_end():
     codes = trie()
     assert codes.number[0] == codes.number[3]
     assert len(set(codes.number.tolist())) == 3
-    whole = torch.tensor([[12, 14, END, END], [12, 15, -1, -1], [13, 14, 20, END], [13, 14, END, END], [12, -1, -1, -1]])
+    whole = torch.tensor(
+        [[12, 14, END, END], [12, 15, -1, -1], [13, 14, 20, END], [13, 14, END, END], [12, -1, -1, -1]]
+    )
     assert codes.read(whole).tolist() == [codes.number[0], codes.number[1], codes.number[2], -1, -1]
 
 
@@ -49,7 +51,9 @@ def test_a_code_that_begins_another_is_one_too():
 
 def test_answers_beams_and_their_scores_keep_to_the_codes():
     module, codes = model().eval(), trie()
-    answers = module.sample(prompts(), 16, Sampling(max_new=4), generator=torch.Generator().manual_seed(0), constraint=codes)
+    answers = module.sample(
+        prompts(), 16, Sampling(max_new=4), generator=torch.Generator().manual_seed(0), constraint=codes
+    )
     assert set(codes.read(answers.token).tolist()) == {0, 1, 2}
     lists = answers.lists()
     packed = pack(prompts(), [lists[q * 16 : (q + 1) * 16] for q in range(len(prompts()))])

@@ -158,18 +158,22 @@ def test_held_to_the_trie_a_rollout_is_scored_as_it_was_drawn():
     assert unheld["moved"] > 0.5
 
 
-def test_pages_then_rewards_bring_preferred_items_that_exist():
+def test_pages_then_rewards_bring_items_that_exist_and_were_bought():
     module = recommender()
     pages = Examples(prompts(USERS), [page([3 * int(u), 3 * int(u) + 1, 3 * int(u) + 2]) for u in USERS])
     train(module, example_batches(pages, 4), supervised_loss, TrainSettings(epochs=60, lr=6e-3, warmup=0.0))
-    before = deepcopy(module.merger.state_dict())
+    untrained = deepcopy(module.merger.linear.weight)
     functions = PolicySteps(
         sample=sample, reward=reward, loss=loss, pick=lambda reward, rollout: torch.ones(len(rollout), dtype=torch.bool),
         note=lambda reward, rollout: {"invalid": float((rollout.columns["item"] < 0).float().mean())},
     )  # fmt: skip
-    batches = RolloutBatches(module, USERS, functions, prompts=4, steps=30, seed=1)
+    batches = RolloutBatches(module, USERS, functions, prompts=4, steps=50, seed=1)
+    invalid = next(iter(batches)).figures["invalid"]
     train(module, batches, lesson_loss(functions), TrainSettings(lr=4e-3, warmup=0.0, weight_decay=0.0))
-    lesson = next(iter(batches))
-    assert lesson.figures["invalid"] < 0.1
-    assert lesson.figures["reward"] > 0.9
-    assert not torch.equal(before["linear.weight"], module.merger.linear.weight)
+    rollout = sample(
+        module.eval(), Ask(np.repeat(USERS, 8), np.zeros(32, np.int64), 0, torch.Generator().manual_seed(0))
+    )
+    item_QG = rollout.columns["item"].view(-1, G).numpy()
+    assert (item_QG < 0).mean() < 0.05 < invalid
+    assert (item_QG == rollout.index[:, None] * 3).mean() > 0.9
+    assert not torch.equal(untrained, module.merger.linear.weight)
