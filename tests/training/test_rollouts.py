@@ -88,3 +88,6 @@ def test_answers_of_somebody_else_are_scored_under_the_constraint_that_will_hold
     given = TextRollout(drawn.index, drawn.prompts, drawn.answers, torch.zeros_like(drawn.old_logp))
     torch.testing.assert_close(with_old_logp(module, given, constraint=only_answers).old_logp, drawn.old_logp)
     assert (with_old_logp(module, given).old_logp[:, 0] < drawn.old_logp[:, 0]).all()
+    foreign = TextRollout(drawn.index[:1], drawn.prompts[:1], [[np.array([12, 14])]], torch.zeros(1, 2))
+    with pytest.raises(ContractError, match=r"answers \[0\] of 1 break the constraint"):
+        with_old_logp(module, foreign, constraint=only_answers)

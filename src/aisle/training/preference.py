@@ -153,8 +153,9 @@ def listwise(
 
 def mean_over_prompts(value_N: Tensor, prompt_N: Tensor) -> Tensor:
     """The mean over each prompt's values, then over prompts: a prompt with many preferred answers counts as one with few."""
-    _, place_N, count_P = prompt_N.unique(return_inverse=True, return_counts=True)
-    return (value_N / count_P[place_N]).sum() / len(count_P)
+    _, place_N, count_P = torch.unique(prompt_N, return_inverse=True, return_counts=True)
+    mean: Tensor = (value_N / count_P[place_N]).sum() / len(count_P)
+    return mean
 
 
 # -- how much of an answer learns --------------------------------------------------------------------------------------

@@ -198,19 +198,30 @@ def with_old_logp(
     module: Backbone, rollout: TextRollout, temperature: float = 1.0, constraint: Constraint | None = None
 ) -> TextRollout:
     """The same answers with ``old_logp`` as the module gives them under ``rollout.prompts``: for answers that were written by
-    somebody else, or sampled under another prompt (a hint, a context), and are learned under this one."""
+    somebody else, or sampled under another prompt (a hint, a context), and are learned under this one.
+
+    Raises ContractError for an answer that the constraint does not let happen: it could be learned from no ratio.
+    """
     with torch.no_grad():
-        return replace(rollout, old_logp=module.logp(rollout.packed(module.device), temperature, constraint))
+        old_SR = module.logp(rollout.packed(module.device), temperature, constraint)
+    impossible = old_SR.isinf().any(1).nonzero().squeeze(1).tolist()
+    if impossible:
+        raise ContractError(
+            f"answers {impossible[:5]} of {len(old_SR)} break the constraint, so the policy never gives them; leave them out, "
+            "or learn without the constraint"
+        )
+    return replace(rollout, old_logp=old_SR)
 
 
 def top_items(index_Q: Array, score_QM: Tensor, item_M: Tensor, k: int, temperature: float) -> ItemRollout:
     """The K best of a pool for each request, and the policy's chances among them: a softmax over the K scores.
 
-    Raises ContractError when the pool holds fewer than two or repeats an item: a copy would be its own rival.
+    Raises ContractError when the pool holds fewer than K or repeats an item (a copy would be its own rival), or when K is 1.
     """
-    if len(item_M.unique()) < len(item_M) or not 2 <= k <= len(item_M):
+    different = len(torch.unique(item_M))
+    if different < len(item_M) or not 2 <= k <= different:
         raise ContractError(
-            f"the best {k} of {len(item_M)} items, {len(item_M.unique())} of them different; give each item once and 2 or more"
+            f"the best {k} of {len(item_M)} items, {different} of them different; give each item once, and ask for 2 or more"
         )
     best_QK, place_QK = score_QM.topk(k, 1)
     return ItemRollout(index_Q, item_M[place_QK], (best_QK / temperature).log_softmax(1))

@@ -221,7 +221,7 @@ def draw(
 def _allowed(constraint: Constraint, so_far_SR: Tensor, owner_N: Tensor, step_N: Tensor, vocab_size: int) -> Tensor:
     """bool[N, V]: what may stand in the place of each branch token; asked once for all tokens of the same place."""
     allowed_NV = torch.zeros(len(owner_N), vocab_size, dtype=torch.bool, device=owner_N.device)
-    for step in step_N.unique().tolist():
+    for step in torch.unique(step_N).tolist():
         there = (step_N == step).nonzero().squeeze(1)
         allowed_NV[there] = constraint(so_far_SR[owner_N[there], :step])
     return allowed_NV
