@@ -25,6 +25,11 @@ def test_a_group_that_agrees_teaches_nothing():
     assert live_groups(reward_QG).tolist() == [False, False, True]
 
 
+def test_answers_of_equal_sums_teach_where_their_steps_differ():
+    reward_QGK = torch.tensor([[[1.0, -1.0], [-1.0, 1.0]], [[1.0, -1.0], [1.0, -1.0]]])
+    assert live_groups(reward_QGK).tolist() == [True, False]
+
+
 @pytest.mark.parametrize(("ddof", "deviation"), [(0, (2 / 9) ** 0.5), (1, (1 / 3) ** 0.5)])
 def test_the_deviation_is_of_a_sample_or_of_the_group(ddof, deviation):
     advantage_QG = group_advantage(torch.tensor([[1.0, 0.0, 0.0]]), ddof=ddof, eps=0.0)

@@ -128,6 +128,10 @@ class TestGroupLoss:
         )
         torch.testing.assert_close(squared, 2 * self.gradient())
 
+    def test_a_mean_by_step_needs_the_steps(self):
+        with pytest.raises(ContractError, match="column 'step'"):
+            self.gradient(per="step")
+
     @pytest.mark.parametrize("how", [{"per": "budget"}, {"budget": 5}])
     def test_a_budget_belongs_to_its_mean(self, how):
         with pytest.raises(SettingError, match="per='budget'"):

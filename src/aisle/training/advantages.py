@@ -76,8 +76,9 @@ def over_tokens(advantage: Tensor, is_token_SR: Tensor) -> Tensor:
 
 
 def live_groups(reward_QG: Tensor) -> Tensor:
-    """bool[Q]: groups that can teach something, whose rewards differ."""
-    return reward_QG.amax(1) > reward_QG.amin(1)
+    """bool[Q]: groups that can teach something, whose rewards differ; of rewards [Q, G, K] in any of the K steps."""
+    differs = reward_QG.amax(1) > reward_QG.amin(1)
+    return differs if differs.dim() == 1 else differs.flatten(1).any(1)
 
 
 def between(right_QG: Tensor, most: float) -> Tensor:

@@ -11,6 +11,9 @@ brings these functions and nothing else:
     again      (reward, rollout, times) -> int64[Q]              in how many lessons a prompt is to come back; 0 for never
     note       (reward, rollout) -> figures                      what to write down of everything that was drawn
 
+What a reward needs of the module (vectors, ranks) or of the lesson's number (a gate that closes slowly), ``sample`` notes as
+columns of the rollout.  Rounds against a fresher reference are further calls of ``train``.
+
 Legend: Q prompts, G answers a prompt, K steps of an answer.
 """
 
@@ -58,15 +61,13 @@ class Ask:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PolicySteps(Generic[Roll]):
     """The functions in which methods differ.  ``advantage`` and ``pick`` have the usual defaults: the group's z-score, and
-    every group whose rewards differ; without ``again`` no prompt comes back before its turn."""
+    every group whose rewards differ, in any step; without ``again`` no prompt comes back before its turn."""
 
     sample: Callable[[Any, Ask], Roll]
     reward: Callable[[Roll], Tensor]
     loss: Callable[[Any, Roll, Tensor], tuple[Mapping[str, Tensor], Figures]]
     advantage: Callable[[Tensor, Roll], Tensor] = lambda reward, rollout: group_advantage(reward)
-    pick: Callable[[Tensor, Roll], Tensor] = lambda reward, rollout: live_groups(
-        reward if reward.dim() == 2 else reward.flatten(2).sum(2)
-    )
+    pick: Callable[[Tensor, Roll], Tensor] = lambda reward, rollout: live_groups(reward)
     again: Callable[[Tensor, Roll, Array], Array] | None = None
     note: Callable[[Tensor, Roll], Figures] | None = None
 
@@ -207,10 +208,11 @@ class RolloutBatches(Generic[Roll]):
         return Ask(np.concatenate([old, fresh]), np.append(times, np.zeros(len(fresh), np.int64)), lesson, generator)
 
     def _come_back(self, ask: Ask, lessons_Q: Array) -> None:
-        """Note when the prompts return that do; a prompt that is waiting already waits on as it was."""
-        wanted = (lessons_Q > 0) & ~np.isin(ask.index, self.due[:, 1])
-        rows = np.stack([ask.lesson + lessons_Q, ask.index, ask.times + 1], 1)[wanted]
-        self.due = np.concatenate([self.due, rows])
+        """Note when the prompts return that do; a prompt waits once, as it did first."""
+        rows = np.stack([ask.lesson + lessons_Q, ask.index, ask.times + 1], 1)[lessons_Q > 0]
+        due = np.concatenate([self.due, rows])
+        _, first = np.unique(due[:, 1], return_index=True)
+        self.due = due[np.sort(first)]
 
 
 def lesson_loss(functions: PolicySteps[Roll]) -> Callable[[Any, Lesson[Roll]], tuple[Mapping[str, Tensor], Figures]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from aisle.core.errors import SettingError
+from aisle.core.errors import ContractError, SettingError
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Backbone, Constraint
 from aisle.nn.backbones.packed import Packed
@@ -165,7 +165,11 @@ class GroupLoss:
             return mean_over_tokens(value_SR, is_token_SR)
         if self.per == "budget":
             return mean_over_budget(value_SR, is_token_SR, self.budget)
-        return mean_over_steps(value_SR, rollout.columns["step"][:, : value_SR.shape[1]].to(value_SR.device))
+        if "step" not in rollout.columns:
+            raise ContractError(
+                "a mean by step of a rollout without the column 'step'; note it in sample (rollout.noted)"
+            )
+        return mean_over_steps(value_SR, rollout.columns["step"][:, : value_SR.shape[1]])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -72,12 +72,13 @@ class TextRollout:
         return pack(self.prompts, self.answers).to(device)
 
     def noted(self, **columns: Tensor) -> TextRollout:
-        """With these columns.  Raises ContractError where one does not have a row an answer."""
+        """With these columns, where the log-probabilities are.  Raises ContractError where one does not have a row an answer."""
         rows = len(self) * self.group
         for name, column in columns.items():
             if len(column) != rows:
                 raise ContractError(f"column {name!r} has {len(column)} rows for {rows} answers; give a row an answer")
-        return replace(self, columns={**self.columns, **columns})
+        placed = {name: column.to(self.old_logp.device) for name, column in columns.items()}
+        return replace(self, columns={**self.columns, **placed})
 
     def take(self, groups_Q: Array) -> TextRollout:
         rows = torch.from_numpy((groups_Q[:, None] * self.group + np.arange(self.group)).ravel())
