@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from typing import Protocol, Self
 
 import numpy as np
@@ -243,8 +242,9 @@ def _joined(one: Tensor, other: Tensor) -> Tensor:
     fill = 0 if one.dtype.is_floating_point or one.dtype == torch.bool else -1
 
     def filled(tensor: Tensor) -> Tensor:
-        room: list[int] = reduce(lambda done, n: [0, n[0] - n[1], *done], zip(sizes, tensor.shape[1:], strict=True), [])
-        return nn.functional.pad(tensor, room, value=fill)
+        missing = [size - own for size, own in zip(sizes, tensor.shape[1:], strict=True)]
+        # From the last dimension to the first, none in front and what is missing behind.
+        return nn.functional.pad(tensor, [n for behind in reversed(missing) for n in (0, behind)], value=fill)
 
     return torch.cat([filled(one), filled(other)])
 
