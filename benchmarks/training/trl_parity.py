@@ -22,17 +22,23 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from aisle.nn.backbones.hf import Hf, HfShape
 from aisle.training import preference, supervised
 from aisle.training.advantages import group_advantage
-from aisle.training.policy import GroupLoss, TextRollout
+from aisle.training.policy import GroupLoss
+from aisle.training.rollouts import TextRollout
 
 V, END = 60, 1
 PEER = "AISLE_PEER_TRL"
 HERE = Path(__file__).parent
-GRPO = [
-    (f"grpo_{by}" + "_corrected" * corrected, by, corrected)
-    for by in ("token", "sequence")
-    for corrected in (False, True)
-]
-"""Whose ratio is clipped, and whether KL is weighted by it."""
+BUDGET = 9
+GRPO = {
+    "grpo_token": {},
+    "grpo_token_corrected": {"corrected": True},
+    "grpo_sequence": {"by": "sequence"},
+    "grpo_sequence_corrected": {"by": "sequence", "corrected": True},
+    "grpo_high": {"high": 0.4},
+    "bnpo": {"per": "token"},
+    "dr_grpo": {"per": "budget", "budget": BUDGET},
+}
+"""Whose ratio is clipped and where, whether KL is weighted by it, and how the mean is taken."""
 
 
 def small_qwen(seed: int) -> Qwen3ForCausalLM:
@@ -79,8 +85,8 @@ def main() -> None:
     rollout = TextRollout(np.arange(2), prompts, answers, old)
     found: dict[str, Tensor] = {}
     advantage = group_advantage(rewards)
-    for name, by, corrected in GRPO:
-        losses, _ = GroupLoss(kl=0.02, by=by, corrected=corrected, reference=reference)(ours, rollout, advantage)
+    for name, how in GRPO.items():
+        losses, _ = GroupLoss(kl=0.02, reference=reference, **how)(ours, rollout, advantage)
         keep(name, sum(losses.values()), qwen, found)
     pairs = preference.Preferences(prompts, [[answers[0][0]], [answers[1][1]]], [[answers[0][2]], [answers[1][3]]])
     losses, _ = preference.PreferenceLoss(beta=0.1)(ours, preference.batch_of(pairs, reference))
@@ -100,7 +106,7 @@ def main() -> None:
     rows = [
         {"metric": "difference:advantage", "value": float((advantage.reshape(-1) - theirs["advantages"]).abs().max())}
     ]
-    for name in ("sft", "dpo", *(name for name, _, _ in GRPO)):
+    for name in ("sft", "dpo", *GRPO):
         rows += [{"metric": f"difference:{name}", "value": difference(found, theirs, name)}]
     json.dump(rows, sys.stdout, indent=1)
 

@@ -17,6 +17,15 @@ from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer
 
 TOKENS = {f"t{n}": n for n in range(60)}
+GRPO = {
+    "grpo_token": {},
+    "grpo_token_corrected": {"use_bias_correction_kl": True},
+    "grpo_sequence": {"importance_sampling_level": "sequence"},
+    "grpo_sequence_corrected": {"importance_sampling_level": "sequence", "use_bias_correction_kl": True},
+    "grpo_high": {"epsilon_high": 0.4},
+    "bnpo": {"loss_type": "bnpo"},
+    "dr_grpo": {"loss_type": "dr_grpo", "max_completion_length": 9},
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -33,13 +42,13 @@ def gradients(name: str, loss: torch.Tensor, model: torch.nn.Module, out: dict[s
 
 
 def grpo(
-    folder: Path, batch: dict[str, torch.Tensor], level: str, corrected: bool, out: dict[str, torch.Tensor]
+    folder: Path, batch: dict[str, torch.Tensor], name: str, how: dict[str, object], out: dict[str, torch.Tensor]
 ) -> None:
     model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
     args = GRPOConfig(
-        output_dir=str(folder / "out"), loss_type="grpo", beta=0.02, importance_sampling_level=level, report_to=[], use_cpu=True,
-        per_device_train_batch_size=4, num_generations=4, bf16=False, disable_dropout=True, gradient_checkpointing=False,
-        use_bias_correction_kl=corrected,
+        output_dir=str(folder / "out"), beta=0.02, report_to=[], use_cpu=True, per_device_train_batch_size=4, num_generations=4,
+        bf16=False, disable_dropout=True, gradient_checkpointing=False,
+        **{"loss_type": "grpo", "use_bias_correction_kl": False, **how},
     )  # fmt: skip
     data = Dataset.from_dict({"prompt": ["t3 t4", "t5 t6"]})
     trainer = GRPOTrainer(
@@ -61,7 +70,7 @@ def grpo(
             "num_items_in_batch": batch["completion_mask"].sum(),
         },
     )
-    gradients(f"grpo_{level}" + "_corrected" * corrected, loss, trainer.model, out)
+    gradients(name, loss, trainer.model, out)
 
 
 def dpo(folder: Path, batch: dict[str, torch.Tensor], out: dict[str, torch.Tensor]) -> None:
@@ -91,9 +100,8 @@ def sft(folder: Path, batch: dict[str, torch.Tensor], out: dict[str, torch.Tenso
 def main(folder: Path) -> None:
     torch.manual_seed(0)
     batch, out = load_file(folder / "batch.safetensors"), {}
-    for level in ("token", "sequence"):
-        for corrected in (False, True):
-            grpo(folder, batch, level, corrected, out)
+    for name, how in GRPO.items():
+        grpo(folder, batch, name, how, out)
     dpo(folder, batch, out)
     sft(folder, batch, out)
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, folder / "theirs.safetensors")

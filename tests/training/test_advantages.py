@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from aisle.core.errors import ContractError
 from aisle.training.advantages import (
     between,
     group_advantage,
     live_groups,
+    over_tokens,
     spread_over_steps,
     spread_over_tokens,
     step_advantage,
@@ -21,6 +23,11 @@ def test_a_group_that_agrees_teaches_nothing():
     advantage_QG = group_advantage(reward_QG)
     assert (advantage_QG[:2] == 0).all()
     assert live_groups(reward_QG).tolist() == [False, False, True]
+
+
+def test_answers_of_equal_sums_teach_where_their_steps_differ():
+    reward_QGK = torch.tensor([[[1.0, -1.0], [-1.0, 1.0]], [[1.0, -1.0], [1.0, -1.0]]])
+    assert live_groups(reward_QGK).tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("ddof", "deviation"), [(0, (2 / 9) ** 0.5), (1, (1 / 3) ** 0.5)])
@@ -65,3 +72,13 @@ def test_difficulty_keeps_what_is_neither_hopeless_nor_easy():
     right_QG = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
     assert between(right_QG, 4).tolist() == [False, True, True, False]
     assert between(right_QG, 3).tolist() == [False, True, False, False]
+
+
+def test_an_advantage_reaches_tokens_from_answers_or_from_tokens_and_nothing_else():
+    is_token_SR = torch.tensor([[True, False], [True, True]])
+    assert over_tokens(torch.tensor([[2.0, 3.0]]), is_token_SR).tolist() == [[2.0, 0.0], [3.0, 3.0]]
+    wider_SR = torch.tensor([[1.0, 2.0, 9.0], [3.0, 4.0, 9.0]])
+    assert over_tokens(wider_SR, is_token_SR).tolist() == [[1.0, 0.0], [3.0, 4.0]]
+    for shape in ((3, 2), (2, 1, 2), (4,)):
+        with pytest.raises(ContractError, match="one for each token"):
+            over_tokens(torch.zeros(shape), is_token_SR)

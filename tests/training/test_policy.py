@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,24 @@ from tests.training.together import LIMIT_S, run_together
 from tests.training.words_world import ASKED, END, accuracy, model, prompts, right
 from torch import Tensor
 
-from aisle.core.errors import ContractError
+from aisle.core.errors import ContractError, SettingError
 from aisle.nn.backbones.backbone import Sampling
 from aisle.training.advantages import group_advantage, spread_over_tokens
 from aisle.training.distributed import Workers, workers
+from aisle.training.lessons import PolicySteps, RolloutBatches, lesson_loss
 from aisle.training.loop import train
 from aisle.training.policy import (
     GroupLoss,
-    PolicySteps,
-    RolloutBatches,
-    TextRollout,
     clipped,
     k3,
-    lesson_loss,
     mean_over_answers,
+    mean_over_budget,
     mean_over_steps,
     mean_over_tokens,
     on_policy,
     ratio,
-    sample_freely,
-    with_old_logp,
 )
+from aisle.training.rollouts import TextRollout, sample_freely, with_old_logp
 from aisle.training.settings import TrainSettings
 
 G = 8
@@ -75,6 +73,7 @@ class TestLosses:
         is_token_SR = torch.tensor([[True] * 4, [True, False, False, False]])
         assert mean_over_tokens(value_SR, is_token_SR) == pytest.approx(12 / 5)
         assert mean_over_answers(value_SR, is_token_SR) == pytest.approx((7 / 4 + 5) / 2)
+        assert mean_over_budget(value_SR, is_token_SR, 10) == pytest.approx((7 + 5) / 10 / 2)
         step_SR = torch.tensor([[0, 0, 0, 1], [0, -1, -1, -1]])
         assert mean_over_steps(value_SR, step_SR) == pytest.approx(((1 + 4) / 2 + 5) / 2)
 
@@ -87,7 +86,9 @@ def reward(rollout: TextRollout) -> Tensor:
 
 def steps(**loss: object) -> PolicySteps[TextRollout]:
     return PolicySteps(
-        sample=lambda m, index, g: sample_freely(m, index, [np.array([t]) for t in index], G, Sampling(max_new=2), g),
+        sample=lambda m, ask: sample_freely(
+            m, ask.index, [np.array([t]) for t in ask.index], G, Sampling(max_new=2), ask.generator
+        ),
         reward=reward,
         loss=GroupLoss(**{"kl": 0.0, **loss}),
     )
@@ -98,6 +99,43 @@ def stream(module: torch.nn.Module, functions: PolicySteps[TextRollout], **how: 
 
 
 SETTINGS = TrainSettings(lr=3e-3, warmup=0.0, weight_decay=0.0)
+
+
+class TestGroupLoss:
+    def answers(self) -> TextRollout:
+        return TextRollout(np.array([4]), prompts()[:1], [[np.array([12, 13, END]), np.array([14])]], torch.zeros(2, 3))
+
+    def gradient(self, **loss: object) -> Tensor:
+        """d loss / d logp at the old policy, advantages 1 and -1."""
+        rollout, logp_SR = self.answers(), torch.zeros(2, 3, requires_grad=True)
+        losses, _ = GroupLoss(kl=0.0, **loss).of(
+            model(), rollout, rollout.packed(), logp_SR, torch.tensor([[1.0, -1.0]])
+        )
+        losses["policy"].backward()
+        return logp_SR.grad
+
+    def test_means_weigh_tokens_as_they_say(self):
+        assert self.gradient().tolist() == [pytest.approx([-1 / 6] * 3), [0.5, 0.0, 0.0]]
+        assert self.gradient(per="token").tolist() == [pytest.approx([-1 / 4] * 3), [0.25, 0.0, 0.0]]
+        assert self.gradient(per="budget", budget=10).tolist() == [
+            pytest.approx([-1 / 20] * 3),
+            pytest.approx([0.05, 0, 0]),
+        ]
+
+    def test_another_surrogate_takes_the_place_of_the_clipped_one(self):
+        squared = self.gradient(
+            surrogate=lambda logp_SR, ratio_SR, advantage_SR, rollout: -(ratio_SR**2) * advantage_SR
+        )
+        torch.testing.assert_close(squared, 2 * self.gradient())
+
+    def test_a_mean_by_step_needs_the_steps(self):
+        with pytest.raises(ContractError, match="column 'step'"):
+            self.gradient(per="step")
+
+    @pytest.mark.parametrize("how", [{"per": "budget"}, {"budget": 5}])
+    def test_a_budget_belongs_to_its_mean(self, how):
+        with pytest.raises(SettingError, match="per='budget'"):
+            GroupLoss(**how)
 
 
 class TestLoop:
@@ -165,6 +203,28 @@ class TestLoop:
         for one, other in zip(before, module.parameters(), strict=True):
             torch.testing.assert_close(one, other)
 
+    def test_figures_are_means_over_all_that_was_drawn(self):
+        module = model()
+        functions = replace(steps(), note=lambda reward_QG, rollout: {"asked": float(rollout.index.mean()), "one": 1.0})
+        batches = stream(module, functions, prompts=8, tries=0)
+        figures = next(iter(batches)).figures
+        assert figures["asked"] == ASKED.mean()
+        assert figures["one"] == 1.0
+
+    def test_half_of_a_lesson_at_most_are_prompts_that_came_back(self):
+        module = model()
+        every = replace(
+            steps(), again=lambda reward_QG, rollout, times_Q: np.ones(len(rollout), np.int64),
+            pick=lambda reward_QG, rollout: torch.ones(len(rollout), dtype=torch.bool),
+        )  # fmt: skip
+        batches = stream(module, every, prompts=4)
+        lessons = iter(batches)
+        asked = [next(lessons).rollout.index.tolist() for _ in range(3)]
+        assert asked[0] == [4, 5, 6, 7]
+        assert asked[1] == [4, 5, 8, 9]
+        assert asked[2] == [6, 7, 10, 11]
+        assert sorted(batches.due[:, 1].tolist()) == list(range(4, 12))
+
     def test_a_lesson_in_the_middle_cannot_be_saved(self):
         module = model()
         batches = stream(module, steps(), inner=2)
@@ -173,7 +233,7 @@ class TestLoop:
         with pytest.raises(ContractError, match="multiple of 2"):
             batches.state()
         assert next(lessons) is first
-        assert batches.state() == {"asked": [batches.asked], "given": 2}
+        assert batches.state() == {"asked": [batches.asked], "given": 2, "due": [[]]}
 
     def test_answers_sampled_under_a_hint_are_learned_under_the_plain_prompt(self):
         """Guided replay: the old policy is re-scored without the hint, so the ratio starts at 1."""
@@ -210,25 +270,29 @@ class TestLoop:
 
 
 def learn_together(folder: str) -> list[float]:
-    """Five steps, and 55 more from the checkpoint; the weights' sum, the prompts that were asked, the accuracy."""
+    """Five steps, and 55 more from the checkpoint; the weights' sum, the prompts that were asked, the accuracy, how many wait."""
     with workers() as group:
         module = model(seed=group.rank)
-        functions = steps()
+        # The first process alone waits for a prompt: states of different sizes are gathered, and found again.
+        functions = replace(
+            steps(), again=lambda reward_QG, rollout, times_Q: 99 * ((rollout.index == 4) & (times_Q == 0))
+        )
         for in_all in (5, 60):
             batches = stream(module, functions, prompts=4, workers=group)
             settings = SETTINGS.model_copy(update={"save_every": 5, "max_steps": in_all, "schedule": "constant"})
             train(module, batches, lesson_loss(functions), settings, folder=Path(folder), workers=group)
         weights = float(sum(p.detach().double().abs().sum() for p in module.parameters()))
-        return [weights, batches.asked, accuracy(module)]
+        return [weights, batches.asked, accuracy(module), len(batches.due)]
 
 
 @pytest.mark.timeout(LIMIT_S)
 def test_two_processes_reinforce_one_policy(tmp_path):
     """Each samples its own half of the prompts, gradients are averaged."""
-    (first, asked, right_share), (second, other_asked, _) = run_together(learn_together, str(tmp_path))
+    (first, asked, right_share, waiting), (second, other_asked, _, others) = run_together(learn_together, str(tmp_path))
     assert first == second
     assert right_share == 1.0
     assert min(asked, other_asked) >= 4 * 55
+    assert (waiting, others) == (1, 0)
 
 
 def test_a_place_saved_by_two_processes_is_found_again_by_each():
@@ -241,6 +305,20 @@ def test_a_place_saved_by_two_processes_is_found_again_by_each():
     assert alone.asked == 9
     shares = [next(iter(batches)).rollout.index for batches in both]
     assert not set(shares[0]) & set(shares[1])
+
+
+def test_prompts_that_come_back_are_shared_among_another_number_of_processes():
+    saved = {"asked": [6, 9], "given": 3, "due": [[5, 4, 1, 6, 8, 2], [5, 5, 1]]}
+    alone = stream(model(), steps(), prompts=2)
+    alone.load(saved)
+    assert alone.due.tolist() == [[5, 4, 1], [6, 8, 2], [5, 5, 1]]
+    second = stream(model(), steps(), prompts=2, workers=Workers(1, 2))
+    second.load(saved)
+    assert second.due.tolist() == [[5, 5, 1]]
+    thirds = [stream(model(), steps(), prompts=2, workers=Workers(rank, 3)) for rank in range(3)]
+    for batches in thirds:
+        batches.load(saved)
+    assert [batches.due[:, 1].tolist() for batches in thirds] == [[4], [8], [5]]
 
 
 def test_what_watches_the_loss_sees_the_surrogate_of_each_token():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from tests.training.words_world import ASKED, END, accuracy, model, prompts, right
-from torch import Tensor
 
 from aisle.core.errors import ContractError
 from aisle.training.loop import train
@@ -17,13 +16,16 @@ from aisle.training.preference import (
     PreferenceLoss,
     Preferences,
     answer_reward,
-    as_lists,
     batch_of,
-    common_prefix,
+    gradient_times,
+    lists,
     listwise,
+    mean_over_prompts,
     opponents,
     pairwise,
     preference_batches,
+    shared_prefix,
+    without_prefix_gradient,
 )
 from aisle.training.settings import TrainSettings
 
@@ -84,14 +86,32 @@ class TestLosses:
         preferred_S = torch.tensor([True, False, False, True, False])
         better_N, worse_N = opponents(prompt_S, preferred_S)
         assert list(zip(better_N.tolist(), worse_N.tolist(), strict=True)) == [(0, 1), (0, 2), (3, 4)]
-        value_S: Tensor = torch.arange(5.0)
-        chosen_N, rejected_NJ, there_NJ = as_lists(value_S, prompt_S, preferred_S)
-        assert chosen_N.tolist() == [0.0, 3.0]
-        assert rejected_NJ[there_NJ].tolist() == [1.0, 2.0, 4.0]
+        chosen_N, rejected_NJ, there_NJ = lists(prompt_S, preferred_S)
+        assert chosen_N.tolist() == [0, 3]
+        assert rejected_NJ[there_NJ].tolist() == [1, 2, 4]
 
-    def test_common_prefix(self):
-        assert common_prefix(np.array([1, 2, 3]), np.array([1, 2, 4, 5])) == 2
-        assert common_prefix(np.array([1, 2]), np.array([1, 2, 3])) == 2
+    def test_shared_prefixes_end_where_the_shorter_answer_does(self):
+        token_SR = torch.tensor([[1, 2, 3, -1], [1, 2, 4, 5], [1, 2, -1, -1], [9, 2, 3, -1], [1, 2, 3, -1]])
+        prefix_NJ = shared_prefix(token_SR, torch.tensor([0]), torch.tensor([[1, 2, 3, 4]]))
+        assert prefix_NJ.tolist() == [[2, 2, 0, 3]]
+
+    def test_a_shared_prefix_keeps_its_value_and_loses_its_gradient(self):
+        logp_NJR = torch.tensor([[[-1.0, -2.0, -3.0]]], requires_grad=True)
+        held = without_prefix_gradient(logp_NJR, torch.tensor([[2]]))
+        assert torch.equal(held, logp_NJR)
+        held.sum().backward()
+        assert logp_NJR.grad.tolist() == [[[0.0, 0.0, 1.0]]]
+
+    def test_a_weighted_gradient_leaves_the_value(self):
+        value = torch.tensor([2.0, 3.0], requires_grad=True)
+        weighted = gradient_times(value, torch.tensor([1.0, 0.5]))
+        torch.testing.assert_close(weighted, value)
+        weighted.sum().backward()
+        assert value.grad.tolist() == [1.0, 0.5]
+
+    def test_a_prompt_counts_once_however_many_preferred_answers_it_has(self):
+        mean = mean_over_prompts(torch.tensor([1.0, 3.0, 8.0]), torch.tensor([4, 4, 7]))
+        assert mean.item() == pytest.approx((2 + 8) / 2)
 
 
 class TestTraining:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from aisle.core.errors import ContractError
+
 CLAMP = 2.0
 """The usual bound of an advantage (ROLL's setting, which TaoSR1's reports share)."""
 
@@ -57,9 +59,26 @@ def spread_over_tokens(advantage_QG: Tensor, is_token_SR: Tensor) -> Tensor:
     return advantage_QG.reshape(-1, 1) * is_token_SR
 
 
+def over_tokens(advantage: Tensor, is_token_SR: Tensor) -> Tensor:
+    """float[S, R]: an advantage of each answer ([Q, G] or [S]) or of each token ([S, R] or wider) at the tokens that are there.
+
+    Raises ContractError for any other shape.
+    """
+    num_answers, longest = is_token_SR.shape
+    if advantage.numel() == num_answers:
+        return spread_over_tokens(advantage, is_token_SR)
+    if advantage.dim() != 2 or len(advantage) != num_answers or advantage.shape[1] < longest:
+        raise ContractError(
+            f"an advantage of shape {list(advantage.shape)} for {num_answers} answers of up to {longest} tokens; give one for "
+            "each answer, or one for each token of each answer"
+        )
+    return advantage[:, :longest] * is_token_SR
+
+
 def live_groups(reward_QG: Tensor) -> Tensor:
-    """bool[Q]: groups that can teach something, whose rewards differ."""
-    return reward_QG.amax(1) > reward_QG.amin(1)
+    """bool[Q]: groups that can teach something, whose rewards differ; of rewards [Q, G, K] in any of the K steps."""
+    differs = reward_QG.amax(1) > reward_QG.amin(1)
+    return differs if differs.dim() == 1 else differs.flatten(1).any(1)
 
 
 def between(right_QG: Tensor, most: float) -> Tensor:

@@ -6,7 +6,7 @@ Started by ``torchrun --nproc-per-node N script.py``, which sets RANK and WORLD_
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,6 +64,18 @@ class Workers:
         parts = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.size)]
         dist.all_gather(parts, torch.tensor([value], device=device))
         return [int(part) for part in parts]
+
+    def gather_all(self, values: Sequence[int]) -> list[list[int]]:
+        """The values that each worker has, any number of them, by rank."""
+        if self.size == 1:
+            return [list(values)]
+        counts = self.gather(len(values))
+        filled = torch.zeros(max(counts), dtype=torch.int64)
+        filled[: len(values)] = torch.tensor(values, dtype=torch.int64)
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        parts = [torch.zeros_like(filled, device=device) for _ in range(self.size)]
+        dist.all_gather(parts, filled.to(device))
+        return [part[:count].tolist() for part, count in zip(parts, counts, strict=True)]
 
     def same_start(self, module: torch.nn.Module) -> None:
         """Every worker takes rank 0's parameters and buffers."""

@@ -1,9 +1,10 @@
 """Learning from preferences: of answers to one prompt, some should become likelier than others.
 
-One batch holds documents with their preferred answers first.  Methods differ in three pure functions: how likely an answer is
-(``answer_reward``), how rewards become a loss (``pairwise``, ``listwise``), and which tokens count (weights).
+One batch holds documents with their preferred answers first.  Methods differ in pure functions: how likely an answer is
+(``answer_reward``), how rewards become a loss (``pairwise``, ``listwise``), which tokens count (weights), and how much of an
+answer learns (``without_prefix_gradient``, ``gradient_times``).
 
-Legend: Q prompts, P preferred answers a prompt, J rejected ones, S answers in all, R answer tokens.
+Legend: S answers in all, R answer tokens, N pairs or preferred answers, J rejected answers of one prompt.
 """
 
 from __future__ import annotations
@@ -110,11 +111,11 @@ def preference_batches(
 def answer_reward(
     logp_SR: Tensor, weight_SR: Tensor, *, beta: float, reference_SR: Tensor | None = None, per_token: bool = False
 ) -> Tensor:
-    """float[S]: beta * sum_t w_t (log pi_t - log pi_ref,t); without a reference log pi alone (SimPO's reward, with
-    ``per_token``, its mean over the answer)."""
+    """float[S], or float[N, J] of tokens [N, J, R]: beta * sum_t w_t (log pi_t - log pi_ref,t); without a reference log pi alone
+    (SimPO's reward, with ``per_token``, its mean over the answer)."""
     gain_SR = logp_SR if reference_SR is None else logp_SR - reference_SR
-    reward_S = beta * (gain_SR * weight_SR).sum(1)
-    return reward_S / (weight_SR > 0).sum(1).clamp(min=1) if per_token else reward_S
+    reward_S = beta * (gain_SR * weight_SR).sum(-1)
+    return reward_S / (weight_SR > 0).sum(-1).clamp(min=1) if per_token else reward_S
 
 
 # -- how rewards become a loss -----------------------------------------------------------------------------------------
@@ -150,6 +151,38 @@ def listwise(
     return -functional.logsigmoid(-soft_N if mode == "hardest" else soft_N)
 
 
+def mean_over_prompts(value_N: Tensor, prompt_N: Tensor) -> Tensor:
+    """The mean over each prompt's values, then over prompts: a prompt with many preferred answers counts as one with few."""
+    _, place_N, count_P = torch.unique(prompt_N, return_inverse=True, return_counts=True)
+    mean: Tensor = (value_N / count_P[place_N]).sum() / len(count_P)
+    return mean
+
+
+# -- how much of an answer learns --------------------------------------------------------------------------------------
+
+
+def shared_prefix(token_SR: Tensor, one_N: Tensor, other_NJ: Tensor) -> Tensor:
+    """int64[N, J]: in how many tokens answers begin alike.  ``token_SR``: ``Packed.answer``, -1 beyond an answer's end."""
+    one_N1R, other_NJR = token_SR[one_N][:, None], token_SR[other_NJ]
+    alike_NJR = (one_N1R == other_NJR) & (one_N1R >= 0)
+    return alike_NJR.cumprod(2).sum(2)
+
+
+def without_prefix_gradient(logp_NJR: Tensor, prefix_NJ: Tensor) -> Tensor:
+    """The same values; the first ``prefix`` tokens of each answer get no gradient (RAD-DPO's detached prefixes): what a
+    rejected answer shares with the preferred one is not pushed down with it."""
+    is_prefix_NJR = torch.arange(logp_NJR.shape[2], device=logp_NJR.device) < prefix_NJ[..., None]
+    return torch.where(is_prefix_NJR, logp_NJR.detach(), logp_NJR)
+
+
+def gradient_times(value: Tensor, weight: Tensor) -> Tensor:
+    """The same values with ``weight`` times their gradient: an answer counts less without its margin moving."""
+    return weight * value + (1 - weight) * value.detach()
+
+
+# -- the usual loss ----------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreferenceLoss:
     """The usual loss: every preferred answer against every rejected one of its prompt, plus an anchor.
@@ -171,25 +204,42 @@ class PreferenceLoss:
         reward_S = answer_reward(
             logp_SR, batch.weight, beta=self.beta, reference_SR=batch.reference, per_token=self.per_token
         )
-        better_N, worse_N = opponents(batch.prompt, batch.preferred)
         if self.form == "pairs":
+            better_N, worse_N = opponents(batch.prompt, batch.preferred)
             loss = pairwise(reward_S[better_N], reward_S[worse_N], smoothing=self.smoothing).mean()
         else:
-            chosen_N, rejected_NJ, there_NJ = as_lists(reward_S, batch.prompt, batch.preferred)
-            loss = listwise(chosen_N, rejected_NJ, there_NJ).mean()
+            chosen_N, rejected_NJ, there_NJ = lists(batch.prompt, batch.preferred)
+            loss = listwise(reward_S[chosen_N], reward_S[rejected_NJ], there_NJ).mean()
         losses = {"preference": loss}
-        per_answer_S = (logp_SR * batch.weight).sum(1) / (batch.weight > 0).sum(1).clamp(min=1)
         if self.nll:
-            losses["nll"] = -self.nll * per_answer_S[batch.preferred].mean()
-        with torch.no_grad():
-            gap_N = reward_S[better_N] - reward_S[worse_N]
-            figures = {
-                "margin": float(gap_N.mean()),
-                "right": float((gap_N > 0).float().mean()),
-                "logp_chosen": float(per_answer_S[batch.preferred].mean()),
-                "logp_rejected": float(per_answer_S[~batch.preferred].mean()),
-            }
-        return losses, figures
+            losses["nll"] = self.nll * preferred_nll(logp_SR, batch)
+        return losses, monitors(logp_SR, reward_S, batch)
+
+
+def preferred_nll(logp_SR: Tensor, batch: PreferenceBatch) -> Tensor:
+    """The mean over all preferred answers of - log pi a token."""
+    return -_per_token(logp_SR, batch)[batch.preferred].mean()
+
+
+def monitors(logp_SR: Tensor, reward_S: Tensor, batch: PreferenceBatch) -> dict[str, float]:
+    """What shows a run going wrong: rewards of the wrong order, and both sides losing likelihood."""
+    with torch.no_grad():
+        better_N, worse_N = opponents(batch.prompt, batch.preferred)
+        gap_N, per_token_S = reward_S[better_N] - reward_S[worse_N], _per_token(logp_SR, batch)
+        return {
+            "margin": float(gap_N.mean()),
+            "right": float((gap_N > 0).float().mean()),
+            "logp_chosen": float(per_token_S[batch.preferred].mean()),
+            "logp_rejected": float(per_token_S[~batch.preferred].mean()),
+        }
+
+
+def _per_token(logp_SR: Tensor, batch: PreferenceBatch) -> Tensor:
+    """float[S]: the mean weighted log-probability of an answer's tokens."""
+    return (logp_SR * batch.weight).sum(1) / (batch.weight > 0).sum(1).clamp(min=1)
+
+
+# -- who stands against whom -------------------------------------------------------------------------------------------
 
 
 def opponents(prompt_S: Tensor, preferred_S: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,18 +250,12 @@ def opponents(prompt_S: Tensor, preferred_S: Tensor) -> tuple[Tensor, Tensor]:
     return better_N, worse_N
 
 
-def as_lists(value_S: Tensor, prompt_S: Tensor, preferred_S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each preferred answer's value [N], the values of its prompt's rejected ones [N, J], and which of these are there."""
-    chosen = preferred_S.nonzero().squeeze(1)
-    other_NS = (prompt_S[chosen][:, None] == prompt_S[None, :]) & ~preferred_S[None, :]
+def lists(prompt_S: Tensor, preferred_S: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Places among the S answers: of each preferred one int64[N], of its prompt's rejected ones int64[N, J], and which of these
+    are there, bool[N, J]."""
+    chosen_N = preferred_S.nonzero().squeeze(1)
+    other_NS = (prompt_S[chosen_N][:, None] == prompt_S[None, :]) & ~preferred_S[None, :]
     most = int(other_NS.sum(1).max())
     # Present ones first, in their order: a stable sort by absence.
-    place_NJ = torch.sort((~other_NS).long(), dim=1, stable=True).indices[:, :most]
-    return value_S[chosen], value_S[place_NJ], other_NS.gather(1, place_NJ)
-
-
-def common_prefix(one: Array, other: Array) -> int:
-    """Number of tokens in which two answers begin alike."""
-    length = min(len(one), len(other))
-    differs = np.flatnonzero(one[:length] != other[:length])
-    return int(differs[0]) if len(differs) else length
+    rejected_NJ = torch.sort((~other_NS).long(), dim=1, stable=True).indices[:, :most]
+    return chosen_N, rejected_NJ, other_NS.gather(1, rejected_NJ)

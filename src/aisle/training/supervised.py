@@ -80,8 +80,12 @@ def example_batches(
 
 def supervised_loss(module: Backbone, batch: ExampleBatch) -> Mapping[str, Tensor]:
     """{"supervised": weighted mean of - log pi(token | what stands before it) over all answer tokens of the batch}"""
-    logp_SR = module.logp(batch.packed)
-    return {"supervised": -(logp_SR * batch.weight).sum() / batch.weight.sum().clamp(min=1e-9)}
+    return {"supervised": nll(module.logp(batch.packed), batch.weight)}
+
+
+def nll(logp_SR: Tensor, weight_SR: Tensor) -> Tensor:
+    """The weighted mean of - log pi over all answer tokens."""
+    return -(logp_SR * weight_SR).sum() / weight_SR.sum().clamp(min=1e-9)
 
 
 def mean_loss(module: Backbone, batches: Any) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -189,6 +191,38 @@ class TestLabels:
         with torch.inference_mode():
             one, other = (model.logp(p)[0, 0] for p in packed)
         assert torch.equal(one, other)
+
+
+class Pairs(torch.nn.Module):
+    """Number V + i stands for the mean of tokens i and i + 1."""
+
+    def forward(self, embedding: torch.nn.Module, token: Tensor) -> Tensor:
+        first = (token - V).clamp(min=0)
+        mean = (embedding(first) + embedding(first + 1)) / 2
+        return torch.where((token >= V)[..., None], mean, embedding(token.clamp(max=V - 1)))
+
+
+class TestMerger:
+    @pytest.fixture
+    def merged(self, either) -> Iterator[Backbone]:
+        either.merger = Pairs()
+        yield either
+        either.merger = None
+
+    def test_prompts_are_read_through_it_packed_and_when_sampling(self, merged):
+        asked = [np.array([V + 5, 9]), np.array([7, V + 8])]
+        answers = merged.sample(asked, 2, Sampling(max_new=3), generator=torch.Generator().manual_seed(0))
+        lists = answers.lists()
+        packed = pack(asked, [lists[:2], lists[2:]], row_tokens=32)
+        with torch.inference_mode():
+            torch.testing.assert_close(merged.logp(packed), answers.logp, atol=1e-4, rtol=1e-4)
+
+    def test_words_alone_are_read_as_without_it(self, merged, model):
+        packed = pack(PROMPTS, BRANCHES)
+        with torch.inference_mode():
+            read = merged.logp(packed)
+            merged.merger = None
+            torch.testing.assert_close(read, merged.logp(packed), atol=1e-5, rtol=1e-5)
 
 
 class TestHf:

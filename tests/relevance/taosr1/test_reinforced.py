@@ -11,7 +11,8 @@ from aisle.nn.backbones.backbone import Sampling
 from aisle.relevance._grammar import Grammar, Parsed, Rationale, RuleTable
 from aisle.relevance.taosr1.measured import hallucination_rate, measured
 from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps, label_reward
-from aisle.training.policy import GroupLoss, TextRollout
+from aisle.training.policy import GroupLoss
+from aisle.training.rollouts import TextRollout
 
 TABLE = RuleTable(4)
 GRAMMAR = Grammar(("irrelevant", "mismatch", "related", "excellent"))

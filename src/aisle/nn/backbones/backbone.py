@@ -19,7 +19,7 @@ from aisle.core.lists import Array
 from aisle.nn.backbones.packed import Packed, pack
 
 Constraint = Callable[[Tensor], Tensor]
-"""int64[S, t] tokens so far -> bool[S, V]: which may come next (a grammar, a trie of item ids)."""
+"""int64[S, t] tokens so far -> bool[S, V]: which may come next (a grammar, a trie of item ids, ``trie.py``)."""
 
 HEAD_ROWS = 4096
 """Rows of logits that are made at a time; a vocabulary of 150,000 words times all tokens would not fit."""
@@ -77,15 +77,34 @@ class Decoding(ABC):
 
 
 class Backbone(nn.Module, ABC):
-    """A causal language model.  ``end_id`` closes an answer."""
+    """A causal language model.  ``end_id`` closes an answer.
+
+    merger  a module of one's own, (the embedding, int64[...] tokens) -> float[..., D], through which prompts are read: numbers from
+            ``vocab_size`` on may then stand for whole items of a history, or for vectors of another model.  It learns with
+            the rest.  Answers are ordinary tokens
+    """
 
     vocab_size: int
     width: int
     end_id: int
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.merger: nn.Module | None = None
+
     @property
     @abstractmethod
     def device(self) -> torch.device: ...
+
+    @property
+    @abstractmethod
+    def embedding(self) -> nn.Module:
+        """int64[...] tokens of the vocabulary -> float[..., D]."""
+
+    def embedded(self, token: Tensor) -> Tensor:
+        """float[..., D]: tokens as the first layer reads them."""
+        read: Tensor = self.embedding(token) if self.merger is None else self.merger(self.embedding, token)
+        return read
 
     @abstractmethod
     def hidden(self, packed: Packed) -> Tensor:
@@ -123,22 +142,38 @@ class Backbone(nn.Module, ABC):
             answers, total_QG = _beams(self, prompts, width, max_new, constraint)
         return Answers(answers.token.clone(), answers.counts.clone(), answers.logp.clone()), total_QG.clone()
 
-    def logp(self, packed: Packed, temperature: float = 1.0) -> Tensor:
-        """float32[S, R]: log-probability of each branch token, 0 beyond a branch's end (``packed.is_token``)."""
-        hidden_BTD = self.hidden(packed)
-        source_ND = hidden_BTD[packed.row, packed.source]
+    def logp(self, packed: Packed, temperature: float = 1.0, constraint: Constraint | None = None) -> Tensor:
+        """float32[S, R]: log-probability of each branch token, 0 beyond a branch's end (``packed.is_token``).
+
+        constraint  as answers were drawn with: among the tokens that may stand there; -inf for one that may not
+        """
+        return self.logp_of(self.hidden(packed), packed, temperature, constraint)
+
+    def logp_of(
+        self, hidden_BTD: Tensor, packed: Packed, temperature: float = 1.0, constraint: Constraint | None = None
+    ) -> Tensor:
+        """``logp`` from ``hidden(packed)``, where a loss reads both and pays for one forward."""
+        source_ND, target_N = hidden_BTD[packed.row, packed.source], packed.target
+        so_far_SR = packed.by_branch(target_N) if constraint is not None else None
         pieces = []
         for start in range(0, len(source_ND), HEAD_ROWS):
-            logits_NV = self.logits(source_ND[start : start + HEAD_ROWS]).float() / temperature
-            target_N = packed.target[start : start + HEAD_ROWS]
-            picked_N = logits_NV.gather(1, target_N[:, None]).squeeze(1)
+            part = slice(start, start + HEAD_ROWS)
+            logits_NV = self.logits(source_ND[part]).float() / temperature
+            if constraint is not None and so_far_SR is not None:
+                allowed_NV = _allowed(constraint, so_far_SR, packed.owner[part], packed.step[part], self.vocab_size)
+                logits_NV = logits_NV.masked_fill(~allowed_NV, -torch.inf)
+            picked_N = logits_NV.gather(1, target_N[part, None]).squeeze(1)
             pieces.append(picked_N - logits_NV.logsumexp(1))
         return packed.by_branch(torch.cat(pieces))
 
+    def ends(self, packed: Packed) -> Tensor:
+        """float[S, D]: the last layer's output at the last token of each branch; the vector of a text that ends in a mark."""
+        row_S, place_S = packed.last
+        return self.hidden(packed)[row_S, place_S]
+
     def next_logits(self, packed: Packed) -> Tensor:
         """float32[S, V]: scores of the token after each branch."""
-        row_S, place_S = packed.last
-        return self.logits(self.hidden(packed)[row_S, place_S]).float()
+        return self.logits(self.ends(packed)).float()
 
     def label_probabilities(
         self, prefixes: Sequence[Array], suffixes: Sequence[Sequence[Array]], labels: Array
@@ -181,6 +216,15 @@ def draw(
         drawn_S1 = torch.rand(len(sum_SV), 1, generator=generator, device=sum_SV.device).clamp_max_(1 - 2.0**-20)
         token_S = torch.searchsorted(sum_SV, drawn_S1 * sum_SV[:, -1:], right=True).squeeze(1)
     return token_S, logp_SV.gather(1, token_S[:, None]).squeeze(1)
+
+
+def _allowed(constraint: Constraint, so_far_SR: Tensor, owner_N: Tensor, step_N: Tensor, vocab_size: int) -> Tensor:
+    """bool[N, V]: what may stand in the place of each branch token; asked once for all tokens of the same place."""
+    allowed_NV = torch.zeros(len(owner_N), vocab_size, dtype=torch.bool, device=owner_N.device)
+    for step in torch.unique(step_N).tolist():
+        there = (step_N == step).nonzero().squeeze(1)
+        allowed_NV[there] = constraint(so_far_SR[owner_N[there], :step])
+    return allowed_NV
 
 
 def _drawn_compiled(

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from aisle.core.errors import AisleError, SettingError, StateError
 from aisle.core.lists import Array
@@ -104,6 +104,11 @@ class Hf(Backbone):
         found: torch.device = next(self.model.parameters()).device
         return found
 
+    @property
+    def embedding(self) -> nn.Module:
+        table: nn.Module = self.model.get_input_embeddings()
+        return table
+
     @contextmanager
     def reference(self) -> Iterator[Hf]:
         """The model as it was before its adapters learned.  Raises AisleError without adapters."""
@@ -137,7 +142,9 @@ class Hf(Backbone):
         seen = packed.mask
         lowest = torch.finfo(self.model.dtype).min
         bias = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device).masked_fill(~seen, lowest)
-        out = self.decoder(input_ids=packed.token, attention_mask=bias, position_ids=packed.position, use_cache=False)
+        out = self.decoder(
+            **self._as_input(packed.token), attention_mask=bias, position_ids=packed.position, use_cache=False
+        )
         return out.last_hidden_state  # type: ignore[no-any-return]
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
@@ -153,12 +160,16 @@ class Hf(Backbone):
         place_P = torch.arange(longest, device=self.device)
         filling_Q1 = (longest - length_Q)[:, None]
         out = self.decoder(
-            input_ids=token_QP.to(self.device),
+            **self._as_input(token_QP.to(self.device)),
             attention_mask=(place_P >= filling_Q1).long(),
             position_ids=(place_P - filling_Q1).clamp(min=0),
             use_cache=True,
         )
         return HfDecoding(self, out, (place_P >= filling_Q1).long(), length_Q, group)
+
+    def _as_input(self, token: Tensor) -> dict[str, Tensor]:
+        """Tokens as the decoder takes them: by number, so that a layer that asks for numbers has them, unless merged."""
+        return {"input_ids": token} if self.merger is None else {"inputs_embeds": self.embedded(token)}
 
     @property
     def decoder(self) -> Any:

@@ -74,6 +74,11 @@ class Packed:
         return self.token[self.row, self.place]
 
     @property
+    def answer(self) -> Tensor:
+        """int64[S, R]: the branch tokens, a row a branch, -1 beyond its end."""
+        return self.by_branch(self.target, -1)
+
+    @property
     def last(self) -> tuple[Tensor, Tensor]:
         """(row, place), int64[S] each: the last token of every branch."""
         ends = self.counts.cumsum(0) - 1

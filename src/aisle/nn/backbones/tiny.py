@@ -145,6 +145,10 @@ class Tiny(Backbone):
     def device(self) -> torch.device:
         return self.tokens.weight.device
 
+    @property
+    def embedding(self) -> nn.Module:
+        return self.tokens
+
     def hidden(self, packed: Packed) -> Tensor:
         mask = None if packed.is_plain else packed.mask
         return self._run(packed.token, packed.position, mask)[0]
@@ -181,14 +185,15 @@ class Tiny(Backbone):
         return hidden.device.type == "cpu" and hidden.dtype == torch.float32 and not hidden.requires_grad
 
     def _vocabulary_seen(self, token_QP: Tensor, is_token_QP: Tensor) -> Tensor:
-        """bool[Q, V]: the tokens of each prompt."""
+        """bool[Q, V]: the tokens of each prompt; what only a merger knows is none."""
         count_QV = torch.zeros(len(token_QP), self.vocab_size, dtype=torch.int32, device=token_QP.device)
-        return count_QV.scatter_add_(1, token_QP, is_token_QP.int()) > 0
+        is_token_QP = is_token_QP & (token_QP < self.vocab_size)
+        return count_QV.scatter_add_(1, token_QP.clamp(max=self.vocab_size - 1), is_token_QP.int()) > 0
 
     def _run(
         self, token_BT: Tensor, position_BT: Tensor, mask: Tensor | None
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        x_BTD = self.tokens(token_BT)
+        x_BTD = self.embedded(token_BT)
         if self.repeated is not None:
             x_BTD = x_BTD + _stood_before(token_BT, mask)[..., None] * self.repeated
         turn = _turn(position_BT, self.shape.head_dim)

@@ -29,8 +29,9 @@ from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps
 from aisle.relevance.taosr1.samples import Samples, correction_pairs, pass_at, sampled
 from aisle.relevance.taosr1.tuned import examples_of, rationales_of, written_answers
 from aisle.training.distributed import Workers
+from aisle.training.lessons import RolloutBatches, lesson_loss
 from aisle.training.loop import Trained
-from aisle.training.policy import GroupLoss, RolloutBatches, lesson_loss
+from aisle.training.policy import GroupLoss
 from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
 from aisle.training.supervised import Examples, example_batches, supervised_loss

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from aisle.core.lists import Array
+from aisle.nn.backbones.backbone import Backbone, Sampling
 from aisle.relevance._grammar import Parsed, RuleTable
 from aisle.training.advantages import between, group_advantage
-from aisle.training.policy import GroupLoss, PolicySteps, TextRollout, mean_over_answers, sample_freely
+from aisle.training.lessons import Ask, PolicySteps
+from aisle.training.policy import GroupLoss, mean_over_answers
+from aisle.training.rollouts import TextRollout, sample_freely
 
 Reward = Literal["outcome", "gated"]
 Read = Callable[[Sequence[Array]], Sequence[Parsed]]
@@ -33,7 +36,7 @@ def label_reward(parsed: Parsed, gold: int, table: RuleTable, kind: Reward = "ou
 
 def rewards(rollout: TextRollout, gold_I: Array, read: Read, table: RuleTable, kind: Reward = "outcome") -> Tensor:
     """float32[Q, G]; ``gold_I``: the label of every prompt of the pool, by its number."""
-    parsed = read([answer for of in rollout.answers for answer in of])
+    parsed = read(rollout.flat)
     gold_S = np.repeat(gold_I[rollout.index], rollout.group)
     earned = [label_reward(p, int(g), table, kind) for p, g in zip(parsed, gold_S, strict=True)]
     return torch.tensor(earned).view(len(rollout), rollout.group)
@@ -76,7 +79,7 @@ def grpo_steps(
     loss: GroupLoss,
     *,
     group: int,
-    sampling: object,
+    sampling: Sampling,
     most_right: float = 0.0,
     kind: Reward = "outcome",
     clamp: float | None = 2.0,
@@ -88,8 +91,8 @@ def grpo_steps(
     """
     gamma = most_right * group if most_right else group
 
-    def sample(module: object, index_Q: Array, generator: torch.Generator) -> TextRollout:
-        return sample_freely(module, index_Q, [prompts[i] for i in index_Q], group, sampling, generator)  # type: ignore[arg-type]
+    def sample(module: Backbone, ask: Ask) -> TextRollout:
+        return sample_freely(module, ask.index, [prompts[i] for i in ask.index], group, sampling, ask.generator)
 
     return PolicySteps(
         sample=sample,
