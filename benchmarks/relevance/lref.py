@@ -48,9 +48,9 @@ from aisle.recipes.environment import memory_env
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
-from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import GRID, confusion, cumulative_grade, f1_by_grade, fit_threshold, macro_f1
 from aisle.relevance._writers import Rationales
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.cross_encoder import CrossEncoder, Scratch
 from aisle.relevance.lref import Debiasing, Explaining, Lref, Selection
 from aisle.relevance.lref.course import Course

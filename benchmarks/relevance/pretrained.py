@@ -3,8 +3,8 @@
     python benchmarks/relevance/pretrained.py --out FOLDER --sets shop esci icecat --arms smollm2:0 smollm2:2000
     python benchmarks/relevance/pretrained.py --out FOLDER --rows
 
-An arm is KIND:PAIRS or KIND:PAIRS:PASSES: the graded pairs that it learns from (all there are, where there are fewer), and how often
-SmolLM2 sees them.
+An arm is KIND:PAIRS or KIND:PAIRS:PASSES: the graded pairs that it learns from (all there are, where there are fewer), and how
+often SmolLM2 sees them.
 
     bm25, minilm   orders the same lists without having learned from a grade
     tiny           the decoder from scratch
@@ -47,7 +47,7 @@ from aisle.data.splits import split_judgments
 from aisle.nn.backbones.hf import Lora
 from aisle.nn.backbones.packed import pack
 from aisle.nn.backbones.tiny import TinyShape
-from aisle.relevance._llm import Llm, LlmMethod, Pretrained
+from aisle.relevance._judge.llm import Llm, LlmMethod, Pretrained
 from aisle.relevance._pairs import Pairs, first_queries, pairs_of
 from aisle.relevance._scale import scale_of_judgments
 from aisle.relevance._serving import Reader, expected

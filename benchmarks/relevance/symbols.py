@@ -20,9 +20,9 @@ from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE
 from aisle.data.view import View
-from aisle.relevance._grammar import RuleTable
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._scale import scale_of
+from aisle.relevance._verdicts import RuleTable
 
 FAMILIES = {
     "shoes": ("boot", "sandal", "sneaker"),

@@ -49,12 +49,12 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.nn.backbones.tiny import TinyShape
-from aisle.relevance._grammar import RuleTable
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, balanced
 from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import cumulative_grade, fit_threshold
+from aisle.relevance._verdicts import RuleTable
 from aisle.relevance._writers import Rationales
 from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.relevance.taosr1 import TaoSr1

@@ -14,13 +14,13 @@ import torch
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
-from aisle.relevance._grammar import RuleTable
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, training_pairs
-from aisle.relevance._rules import RuleStore
-from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
+from aisle.relevance._verdicts import RuleTable
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.lref import Explaining, Lref
 from aisle.relevance.lref.course import Course, frozen
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences

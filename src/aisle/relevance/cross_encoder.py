@@ -32,15 +32,15 @@ from aisle.nn.encoders.bert import Bert, bert_of, best_dtype
 from aisle.nn.encoders.checkpoint import Checkpoint, minilm_checkpoint, read_checkpoint
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.nn.encoders.pieces import Pieces
-from aisle.relevance._llm import threads
+from aisle.relevance._item_texts import item_texts
 from aisle.relevance._pairs import Pairs, class_weights, training_pairs
-from aisle.relevance._prompts import item_texts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod, ServingStage
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import fit_threshold
 from aisle.training.batches import RowBatches
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import threads
 
 NAME = "relevance.cross_encoder"
 MAX_QUERY_TOKENS = 24

@@ -8,7 +8,8 @@ import torch
 from tests.training.words_world import END, model
 
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import Grammar, Parsed, Rationale, RuleTable
+from aisle.relevance._judge.grammar import Grammar
+from aisle.relevance._verdicts import Parsed, Rationale, RuleTable
 from aisle.relevance.taosr1.measured import hallucination_rate, measured
 from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps, label_reward
 from aisle.training.policy import GroupLoss, TextRollout

@@ -13,7 +13,7 @@ from tests.training.together import LIMIT_S, run_together
 from aisle.core.env import Env
 from aisle.nn.backbones.backbone import Sampling
 from aisle.recipes.environment import memory_env
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, first_queries, split_by_query
 from aisle.relevance._stages import Stages
 from aisle.relevance.taosr1 import TaoSr1

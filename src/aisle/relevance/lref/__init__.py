@@ -20,9 +20,9 @@ from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, State
 from aisle.core.shop import ShopView
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._judging import JudgeStage
-from aisle.relevance._llm import LlmMethod, threads
-from aisle.relevance._reasoned import LONGEST
+from aisle.relevance._judge.llm import LlmMethod
+from aisle.relevance._judge.reasoned import LONGEST
+from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._writers import Rationales
 from aisle.relevance.lref.course import Course
 from aisle.relevance.lref.reading import explained_prompts, reader_of
@@ -31,6 +31,7 @@ from aisle.relevance.lref.settings import Debiasing, Explaining
 from aisle.relevance.lref.written import aspects_in_words
 from aisle.training.distributed import workers
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import threads
 
 
 class Lref(LlmMethod):

@@ -16,15 +16,15 @@ from torch import Tensor
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import ShopView
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.reasoned import LONGEST
 from aisle.relevance._pairs import Pairs, training_pairs
-from aisle.relevance._reasoned import LONGEST
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._stages import Stages
-from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, cumulative_grade, fit_threshold, macro_f1
 from aisle.relevance._writers import Rationales
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.lref.debiasing import beams_of, bias, preferences
 from aisle.relevance.lref.reading import plain_chances, reader_of
 from aisle.relevance.lref.selection import Selected, select, traffic_of

@@ -28,7 +28,7 @@ from aisle.core.method import Settings
 from aisle.core.shop import ShopView
 from aisle.data.splits import even_folds
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._teacher import Reading, Teacher
+from aisle.relevance._writers.teacher import Reading, Teacher
 
 Helper = Literal["im", "ci", "ms"]
 Learn = Callable[[str, Pairs, Pairs], Array]

@@ -16,12 +16,12 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items, ShopView
 from aisle.nn.backbones.backbone import Backbone, Sampling
-from aisle.relevance._grammar import Parsed, Rationale, RuleTable
-from aisle.relevance._judging import JudgeStage
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
 from aisle.relevance._stages import Stages, Validate
 from aisle.relevance._tiers import fit_threshold
+from aisle.relevance._verdicts import Parsed, Rationale, RuleTable
 from aisle.relevance._writers import Writer
 from aisle.relevance.taosr1.measured import measured, said_of_pairs
 from aisle.relevance.taosr1.reading import LONGEST, judge_of

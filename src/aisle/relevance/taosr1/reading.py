@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aisle.relevance._grammar import Order
-from aisle.relevance._llm import Llm
-from aisle.relevance._reasoned import LONGEST as LONGEST
-from aisle.relevance._reasoned import ReasonFirst as ReasonFirst
+from aisle.relevance._judge.grammar import Order
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.reasoned import LONGEST as LONGEST
+from aisle.relevance._judge.reasoned import ReasonFirst as ReasonFirst
 
 
 def judge_of(order: Order) -> type[Llm]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aisle.core.lists import Array
-from aisle.relevance._grammar import Parsed, RuleTable
+from aisle.relevance._verdicts import Parsed, RuleTable
 from aisle.training.advantages import between, group_advantage
 from aisle.training.policy import GroupLoss, PolicySteps, TextRollout, mean_over_answers, sample_freely
 

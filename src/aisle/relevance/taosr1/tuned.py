@@ -13,9 +13,9 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import ContractError
 from aisle.core.lists import Array
 from aisle.core.shop import Items
-from aisle.relevance._grammar import Rationale
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs
+from aisle.relevance._verdicts import Rationale
 from aisle.relevance._writers import Writer
 from aisle.training.supervised import Examples
 

@@ -15,8 +15,8 @@ import torch
 
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import Form
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.grammar import Form
+from aisle.relevance._judge.llm import Llm
 
 LONGEST: dict[Form, int] = {"short": 6, "steps": 160}
 """Tokens of an answer at most."""

@@ -25,10 +25,10 @@ from aisle.core.errors import AisleError, SettingError
 from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.core.shop import Items
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Rationale, RuleTable
-from aisle.relevance._prompts import item_texts
-from aisle.relevance._rules import RuleStore
+from aisle.relevance._item_texts import item_texts
 from aisle.relevance._scale import Scale
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Rationale, RuleTable
+from aisle.relevance._writers.rules import RuleStore
 
 BUSY = (408, 409, 429, 500, 502, 503, 504)
 """Answers of a server after which the same question is put again."""

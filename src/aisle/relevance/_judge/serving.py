@@ -14,9 +14,9 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.method import State
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Parsed
-from aisle.relevance._llm import Llm, LlmMethod
+from aisle.relevance._judge.llm import Llm, LlmMethod
 from aisle.relevance._serving import ServingStage
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Parsed
 
 MAX_REASONING = 96
 """Tokens that are written for one item at most."""

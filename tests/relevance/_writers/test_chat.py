@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import AisleError, SettingError
-from aisle.relevance._chat import Chat, ChatTeacher
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import scale_of
+from aisle.relevance._writers.chat import Chat, ChatTeacher
+from aisle.relevance._writers.rules import RuleStore
 from aisle.simulate.known import two_tastes
 
 SCALE = scale_of([1, 2, 3, 4])
