@@ -53,7 +53,7 @@ from aisle.relevance._writers import Rationales
 from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.cross_encoder import CrossEncoder, Scratch
 from aisle.relevance.lref import Debiasing, Explaining, Lref, Selection
-from aisle.relevance.lref.course import Course
+from aisle.relevance.lref.course import LrefCourse
 from aisle.relevance.lref.debiasing import bias
 from aisle.relevance.lref.reading import Explained, plain_chances
 from aisle.relevance.lref.selection import kept, select, trusted
@@ -191,11 +191,11 @@ class Sweep:
         noise = float((self.train.label != self.data.true)[believed].mean())
         return {**self.figures(course.llm), **counts, "trusted": float(believed.mean()), "noise": noise, "curve": curve}
 
-    def watched(self, course: Course, curve: list[list[float]]) -> Stages:
+    def watched(self, course: LrefCourse, curve: list[list[float]]) -> Stages:
         """The course's stages, noting a curve."""
         return Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
 
-    def noted(self, course: Course, curve: list[list[float]], _: Any) -> dict[str, float]:
+    def noted(self, course: LrefCourse, curve: list[list[float]], _: Any) -> dict[str, float]:
         """Adds (macro-F1, too high, too low) of the test pairs' likeliest grades; falls, so that the last step is kept."""
         test = self.data.test
         said_N = course.llm.chances_of_pairs(test, self.data.items).argmax(1)
@@ -228,8 +228,8 @@ class Sweep:
             epochs=10_000, max_steps=steps, lr=lr, warmup=0.05, weight_decay=0.01, evaluate_every=max(1, steps // 10)
         )
 
-    def course(self, method: Lref) -> Course:
-        return Course.of(method, self.view, self.env, ALONE)
+    def course(self, method: Lref) -> LrefCourse:
+        return LrefCourse.of(method, self.view, self.env, ALONE)
 
     @property
     def train(self) -> Pairs:

@@ -23,7 +23,7 @@ from aisle.core.errors import StateError
 from aisle.core.lists import Array
 from aisle.core.method import Settings, State
 from aisle.core.shop import Items
-from aisle.nn.backbones.backbone import Answers, Backbone
+from aisle.nn.backbones.backbone import Answers, Backbone, Sampling
 from aisle.nn.backbones.hf import Hf, HfShape, Lora, hf_words, spelled
 from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
@@ -189,6 +189,11 @@ class Llm(Reader):
         """What each answer says."""
         return [self.grammar.read(text) for text in self.words.decode(answers.lists())]
 
+    def written(self, prompts: Sequence[Array], longest: int) -> list[str]:
+        """The likeliest answer to each prompt, at most ``longest`` tokens of it."""
+        answers = self.backbone.sample(prompts, 1, Sampling(max_new=longest, temperature=0.0))
+        return self.words.decode(answers.lists())
+
     # -- chances by prefill --------------------------------------------------------------------------------------------
 
     def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
@@ -213,9 +218,8 @@ class Llm(Reader):
     def state(self) -> State:
         """Weights (of a pre-trained model its adapters alone), vocabulary and scale."""
         tensors, short = _arrays(self.backbone.learned())
-        scale = self.scale
         values: dict[str, Any] = {
-            "scale": [list(scale.grades), list(scale.names), list(scale.meanings)],
+            "scale": self.scale.to_json(),
             "marks": list(self.words.marks),
             "bf16": short,
         }
@@ -227,7 +231,7 @@ class Llm(Reader):
     def restored(cls, method: LlmMethod, state: State, env: Env) -> Llm:
         """The judge whose ``state`` this is.  Raises StateError when weights are missing."""
         values = state.values
-        grammar, prompts = _grammar_and_prompts(method, Scale(*map(tuple, values["scale"])))
+        grammar, prompts = _grammar_and_prompts(method, Scale.from_json(values["scale"]))
         marks = tuple(values["marks"])
         if method.is_tiny:
             words = Words.from_json(values["words"], marks)

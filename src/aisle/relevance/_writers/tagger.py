@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.data.units import WRITTEN, converted
 
@@ -139,7 +140,7 @@ class Tagger:
             self._said |= dict(zip(new, self._read(np.array(new, np.int32)), strict=True))
         return [self._said[int(row)] for row in rows]
 
-    def _read(self, row_N: np.ndarray) -> Iterable[Said]:
+    def _read(self, row_N: Array) -> Iterable[Said]:
         titles, cents = self._items.text("title", row_N), self._items.number("price_cents", row_N)
         measured = {name: self._items.number(name, row_N) for name in self._units}
         for n, (row, title) in enumerate(zip(row_N.tolist(), titles, strict=True)):
@@ -186,11 +187,12 @@ class Tagger:
         cents = cents[np.isfinite(cents)]
         return float(np.median(cents)) if len(cents) else float("nan")
 
-    def _rows(self, name: str, label: str) -> np.ndarray:
+    def _rows(self, name: str, label: str) -> Array:
         codes, labels = self._codes[name]
         if label not in labels:
             return np.zeros(0, np.int64)
-        return codes.owner[codes.values == labels.index(label)]
+        rows: Array = codes.owner[codes.values == labels.index(label)]
+        return rows
 
     def _labels(self, name: str, row: int) -> tuple[str, ...]:
         codes, labels = self._codes[name]

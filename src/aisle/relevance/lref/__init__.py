@@ -19,12 +19,11 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, State
 from aisle.core.shop import ShopView
-from aisle.nn.backbones.backbone import Sampling
 from aisle.relevance._judge.llm import LlmMethod
 from aisle.relevance._judge.reasoned import LONGEST
 from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._writers import Rationales
-from aisle.relevance.lref.course import Course
+from aisle.relevance.lref.course import LrefCourse
 from aisle.relevance.lref.reading import explained_prompts, reader_of
 from aisle.relevance.lref.selection import Selection
 from aisle.relevance.lref.settings import Debiasing, Explaining
@@ -58,11 +57,11 @@ class Lref(LlmMethod):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> LrefStage:
         with threads(self.threads), workers() as group:
-            llm, threshold, report = Course.of(self, shop, env, group).taken()
+            llm, threshold, report = LrefCourse.of(self, shop, env, group).taken()
         return LrefStage(self, env, llm, threshold, report=report)
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> LrefStage:
-        return LrefStage.restored(self, state, env, reader_of(self.decide))  # type: ignore[return-value]
+        return LrefStage.restored(self, state, env, reader_of(self.decide))
 
     @classmethod
     def tiny(cls) -> Self:
@@ -82,9 +81,7 @@ class LrefStage(JudgeStage):
         if "ee" not in method.explaining.tasks:
             return [""] * len(item)
         prompts = explained_prompts(self.llm, queries, self.env.engine.items, item)
-        sampling = Sampling(max_new=LONGEST[method.form], temperature=0.0)
-        answers = self.llm.backbone.sample(prompts, 1, sampling)
-        return [aspects_in_words(text) for text in self.llm.words.decode(answers.lists())]
+        return [aspects_in_words(text) for text in self.llm.written(prompts, LONGEST[method.form])]
 
 
 METHOD = Lref

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aisle.core.lists import Array
+from aisle.nn.backbones.backbone import Backbone, Sampling
 from aisle.relevance._verdicts import Parsed, RuleTable
 from aisle.training.advantages import between, group_advantage
 from aisle.training.policy import GroupLoss, PolicySteps, TextRollout, mean_over_answers, sample_freely
@@ -76,25 +77,24 @@ def grpo_steps(
     loss: GroupLoss,
     *,
     group: int,
-    sampling: object,
-    most_right: float = 0.0,
+    sampling: Sampling,
+    most_right: float = 1.0,
     kind: Reward = "outcome",
     clamp: float | None = 2.0,
-    ddof: int = 1,
 ) -> PolicySteps[TextRollout]:
     """GRPO with difficulty-based sampling: only groups with 0 < right answers < gamma are learned from.
 
-    most_right  gamma as a share of the group: 0 stands for the whole group (only all right and all wrong are dropped)
+    most_right  gamma as a share of the group: 1 drops only groups that are all right or all wrong
     """
-    gamma = most_right * group if most_right else group
+    gamma = most_right * group
 
-    def sample(module: object, index_Q: Array, generator: torch.Generator) -> TextRollout:
-        return sample_freely(module, index_Q, [prompts[i] for i in index_Q], group, sampling, generator)  # type: ignore[arg-type]
+    def sample(module: Backbone, index_Q: Array, generator: torch.Generator) -> TextRollout:
+        return sample_freely(module, index_Q, [prompts[i] for i in index_Q], group, sampling, generator)
 
     return PolicySteps(
         sample=sample,
         reward=lambda rollout: rewards(rollout, gold_I, read, table, kind),
-        advantage=lambda reward, rollout: group_advantage(reward, ddof=ddof, clamp=clamp),
+        advantage=lambda reward, rollout: group_advantage(reward, clamp=clamp),
         loss=loss,
         pick=lambda reward, rollout: between(reward, gamma),
     )

@@ -88,7 +88,7 @@ def rationales_of(
     queries = pairs.by_query()
     for done, (query, places) in enumerate(queries, 1):
         for place, rationale in zip(
-            places.tolist(), writer.write(query, pairs.row[places], pairs.label[places]), strict=True
+            places.tolist(), writer.write(query, pairs.row[places].tolist(), pairs.label[places]), strict=True
         ):
             out[place] = rationale
         progress(task, done, len(queries))
