@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from aisle.core import registry
-from aisle.core.atomic import file_hash, sync, sync_tree
+from aisle.core.atomic import disk_errors, file_hash, sync, sync_tree
 from aisle.core.env import Env
 from aisle.core.errors import GenerationError, StateError
 from aisle.core.lists import Array
@@ -67,7 +67,8 @@ def save(method: Method, stage: Any, folder: Path, *, generation: int, needs: Ma
         hashes = {}
         if state.tensors:
             tensors = {n: np.ascontiguousarray(a) for n, a in state.tensors.items()}
-            save_file(tensors, work / "tensors.safetensors")
+            with disk_errors(folder):
+                save_file(tensors, work / "tensors.safetensors")
             hashes["tensors.safetensors"] = file_hash(work / "tensors.safetensors")
         for name, source in state.files.items():
             shutil.copyfile(source, work / name)

@@ -18,6 +18,9 @@ PRICE = "<price:>"
 MAX_TITLE, MAX_ATTRIBUTES = 120, 160
 """Letters of a title and of the attributes that are read."""
 
+MAX_NAME = 200
+"""Letters of a brand and of a category path: longer than any that a person wrote, so that a broken feed costs no memory."""
+
 _WORD = re.compile(r"[^\W_]+(?:[.'-][^\W_]+)*")
 
 
@@ -29,7 +32,11 @@ def item_texts(items: Items, rows: Array) -> list[str]:
     prices = ["" if np.isnan(c) else f"{c / 100:g}" for c in cents]
     parts = zip(fields["title"], fields["category"], fields["brand"], prices, fields["attributes"], strict=True)
     return [
-        " ; ".join(p for p in (title[:MAX_TITLE], category, brand, price, attributes[:MAX_ATTRIBUTES]) if p)
+        " ; ".join(
+            p
+            for p in (title[:MAX_TITLE], category[:MAX_NAME], brand[:MAX_NAME], price, attributes[:MAX_ATTRIBUTES])
+            if p
+        )
         for title, category, brand, price, attributes in parts
     ]
 
@@ -46,7 +53,7 @@ def brief_texts(items: Items, rows: Array, max_attributes: int = MAX_ATTRIBUTES)
         paths = [labels[c] for c in code[row]]
         kind = max(paths, key=len).rpartition(" > ")[2] if paths else ""
         values = [word for word in _words(rest[:max_attributes]) if word not in names]
-        once = " ".join(dict.fromkeys([*_words(f"{title[:MAX_TITLE]} {kind} {brand}"), *values]))
+        once = " ".join(dict.fromkeys([*_words(f"{title[:MAX_TITLE]} {kind[:MAX_NAME]} {brand[:MAX_NAME]}"), *values]))
         out.append(once if np.isnan(cost) else f"{once} {PRICE} {float(f'{cost / 100:.2g}'):g}")
     return out
 

@@ -17,6 +17,7 @@ from torch import nn
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
 from aisle.core.env import Env
+from aisle.core.errors import StateError
 from aisle.core.lists import Array
 from aisle.core.method import Method
 from aisle.core.shop import ShopView
@@ -65,11 +66,7 @@ class Stages:
         is_over = done.exists()
         self.workers.barrier()
         if is_over:
-            from safetensors.torch import load_file
-
-            module.load_state_dict(load_file(weights, device=str(module.device)), strict=False)
-            found: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-            return found
+            return _again(module, weights, done)
         result = dict(work(self.home / stage))
         if self.workers.rank == 0:
             from safetensors.torch import save_file
@@ -115,6 +112,22 @@ class Stages:
         """The fit is over: its stages are forgotten."""
         if self.home is not None and self.workers.rank == 0:
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _again(module: Backbone, weights: Path, done: Path) -> Mapping[str, Any]:
+    """What a finished stage returned; ``module`` is as it left it.  Raises StateError for files that are damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        learned = load_file(weights, device=str(module.device))
+        found: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StateError(
+            f"{weights} of a fit that was stopped is damaged ({error}); remove {weights.parent} and fit again"
+        ) from None
+    module.load_state_dict(learned, strict=False)
+    return found
 
 
 def _npy(array: Array) -> bytes:

@@ -21,6 +21,9 @@ from aisle.data.units import WRITTEN, converted
 LONGEST = 4
 """Words of a phrase at most."""
 
+MOST_LETTERS = 1000
+"""Of a query or title that are read: more is no wish and no name, and the search for numbers looks back from each."""
+
 NUM_ATTRIBUTES = 24
 NEGATIONS = ("not", "no", "non", "without", "but", "except")
 CHEAPER = ("cheaper", "cheap", "affordable", "dupe", "alternative")
@@ -102,6 +105,7 @@ class Tagger:
 
     def asked(self, query: str) -> Asked:
         """What a query asks for, as far as the catalogue's words tell."""
+        query = query[:MOST_LETTERS]
         words = [word.lower() for word in _WORD.findall(query)]
         categories: list[str] = []
         wanted: list[Wanted] = []

@@ -200,7 +200,10 @@ def _cross_fitted(
     """float32[N, C]: chances of each pair by a helper that saw none of its query's pairs."""
     used = np.unique(pairs.query)
     if len(used) < how.folds:
-        raise SettingError(f"{len(used)} judged queries cannot fill {how.folds} folds; set selection.by=all")
+        raise SettingError(
+            f"the helpers of selection.by={how.by} need a judged query for each of {how.folds} folds, and there are {len(used)}; "
+            "grade more queries, or set selection.by=all"
+        )
     fold_N = even_folds([pairs.queries[e] for e in used], how.folds, seed)[np.searchsorted(used, pairs.query)]
     out = np.zeros((len(pairs), len(pairs.scale)), np.float32)
     for fold in range(how.folds):
