@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from aisle.cli import run
-from aisle.cli._judging import _agreement, read_queries
+from aisle.cli._agreement import agreement
+from aisle.cli._judging import read_queries
 from aisle.core.errors import DataError
 from aisle.core.lists import ItemLists
 from aisle.core.shop import Judgments
 from aisle.data.shop import Shop
 from aisle.relevance._scale import scale_of
+from aisle.simulate.known import two_tastes
 from aisle.simulate.world import simulate
 
 QUICK = ["--model", "relevance.cross_encoder"] + [
@@ -85,8 +87,11 @@ def test_agreement_is_of_queries_that_were_not_learned_from() -> None:
     lists = ItemLists(np.arange(4), np.array([0, 2, 4]), {"grade": np.array([1, 4, 2, 4], np.int32)})
     human = Judgments(["seen", "new"], lists)
     said = ItemLists(np.arange(4), np.array([0, 2, 4]), {"place": np.array([3, 3, 1, 0])})
-    told = _agreement(scale_of([1, 2, 3, 4]), ["seen", "new"], said, human, {"seen"})
+    told = agreement(scale_of([1, 2, 3, 4]), two_tastes().items, ["seen", "new"], said, human, {"seen"})
     assert told is not None
     assert told.num_pairs == 2
     assert told.confusion[1, 1] == told.confusion[3, 0] == 1
     assert told.optimism == -0.5
+    assert told.interval is None, "of a single query"
+    assert told.commonest == 0.5
+    assert [(apart.query, apart.people, apart.model) for apart in told.furthest] == [("new", "excellent", "irrelevant")]
