@@ -18,9 +18,13 @@ def fit(
     shop: Annotated[
         str, typer.Argument(metavar="SHOP|PLAN", help="Folder of the shop; the plan when --data is given.")
     ],
-    plan: Annotated[str, typer.Argument(metavar="PLAN|METHOD", help="A recipe, a method or a plan file.")] = "",
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="PLAN|METHOD", help="A recipe, a method or a plan file; hybrid where none is named."),
+    ] = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one setting of the plan.")
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change one setting; 'aisle methods METHOD' lists them."),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="KIND:DIR", help="Fit on a public set, such as esci:DIR.")
@@ -34,6 +38,9 @@ def fit(
     """Fit a plan on a shop; 'aisle serve SHOP' then serves it.
 
     Example:  aisle fit SHOP learned --set ranking.trees=500
+
+    A model in training when a fit was stopped goes on from its last checkpoint
+    when the same fit is asked for again.
     """
     from aisle import funnel as funnels
     from aisle.cli._console import plan_named, progress

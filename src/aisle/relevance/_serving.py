@@ -38,7 +38,7 @@ class ServedMethod(Method):
     """
     top        candidates of a request that are judged, those that a retriever ranked best
     budget_ms  time for them, per batch of requests; the request's own deadline holds as well
-    chunk      items judged between two looks at the clock
+    chunk      items judged in one pass, between two looks at the clock
     """
 
     top: int = Field(50, ge=1)

@@ -47,7 +47,13 @@ NAME = "relevance.cross_encoder"
 
 
 class Scratch(Settings):
-    """Of a network without pre-trained weights: its size, the words it learns, and its own, higher rate."""
+    """Of a network without pre-trained weights.
+
+    width, hidden  of its vectors, and between the two products of a block
+    layers, heads  blocks, and heads of attention in each
+    vocabulary     pieces of words that it learns at most
+    lr             its own rate, higher than ``train.lr``, which is for weights that know something
+    """
 
     width: int = Field(128, ge=8)
     layers: int = Field(3, ge=1)

@@ -79,7 +79,9 @@ class Course(Generic[M]):
             examples, max(min(self.method.batch, len(examples)), group.size), row_tokens=self.row_tokens(examples),
             seed=env.seed, device=env.device, rank=group.rank, of=group.size,
         )  # fmt: skip
-        return self.stages.train(stage, self.llm.backbone, batches, supervised_loss, settings, folder, self.watch())
+        return self.stages.train(
+            stage, self.llm.backbone, batches, supervised_loss, settings, folder, validate=self.watch()
+        )
 
     def threshold(self) -> float:
         """CumPT's threshold from the validation pairs; the median where there are none."""

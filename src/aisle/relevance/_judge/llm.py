@@ -72,11 +72,12 @@ class LlmMethod(ServedMethod):
     shape       of ``tiny``
     pretrained  how any other backbone is loaded
     prompt      how much it is told: see ``prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
-    vocabulary  tokens that ``tiny`` learns at most, as whole ``words`` or as ``pieces``
+    vocabulary  tokens that ``tiny`` learns at most
+    words       what those are: whole ``words``, the shortest prompts, or ``pieces``, which spell words that were never seen
     order       of label and reasoning in an answer; ``label_only`` writes no reasoning
     form        ``short``: verdicts alone, a token each; ``steps``: five steps in words
     batch       examples a step
-    train       the loop's settings
+    train       the loop's settings of fine-tuning
     threads     processor threads of a fit; serving uses the process's own
     """
 

@@ -49,14 +49,14 @@ NUM_RULES = 4
 
 class Chat(Settings):
     """
-    url         of the endpoint up to its version, such as http://localhost:8000/v1
-    model       as the endpoint names it
-    key         environment variable that holds the key; unset sends none
-    parallel    questions in flight
-    timeout_s   of one question
-    tries       of one question, with growing pauses
-    max_tokens  of an answer
-    temperature it is drawn with
+    url          of the endpoint up to its version, such as http://localhost:8000/v1
+    model        as the endpoint names it
+    key          environment variable that holds the key; unset sends none
+    parallel     questions in flight; a server of one's own answers few at once
+    timeout_s    seconds until the whole answer to a question must be there
+    tries        of one question, with growing pauses
+    max_tokens   of an answer; five short sentences as JSON take about 200
+    temperature  at which an answer is drawn; 0 the likeliest, so that asking again changes nothing
     """
 
     url: str = ""

@@ -13,7 +13,7 @@ Card: docs/methods/lref.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
@@ -47,6 +47,8 @@ class Lref(LlmMethod):
     ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
     """
 
+    settings_version: ClassVar[int] = 2
+
     order: Literal["reason_first", "label_first"] = "reason_first"
     selection: Selection = Selection()
     rationales: Rationales = Rationales()
@@ -62,6 +64,14 @@ class Lref(LlmMethod):
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> LrefStage:
         return LrefStage.restored(self, state, env, reader_of(self.decide))
+
+    @classmethod
+    def migrate(cls, settings: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 knew over-rating alone, and the share of pairs against it as ``under_share``."""
+        debiasing = dict(settings.get("debiasing", {}))
+        if "under_share" in debiasing:
+            debiasing |= {"other_share": debiasing.pop("under_share"), "against": "optimism"}
+        return {**settings, "debiasing": debiasing}
 
     @classmethod
     def tiny(cls) -> Self:

@@ -37,16 +37,16 @@ Learn = Callable[[str, Pairs, Pairs], Array]
 
 class Selection(Settings):
     """
-    by         ``helpers``: the three models; ``confident``: confident learning (arXiv:1911.00068), pairs whose label a model
-               disbelieves are left out; ``random``: as many pairs by chance as ``share`` says; ``all``: every pair
-    filters    which of the helpers decide
+    by           ``helpers``: the three models; ``confident``: confident learning (arXiv:1911.00068), pairs whose label a model
+                 disbelieves are left out; ``random``: as many pairs by chance as ``share`` says; ``all``: every pair
+    filters      which of the helpers decide
     mislabelled  ``differs``: MS must not say what the annotator said; ``agrees``: it must (the other reading of the paper)
-    folds      parts of the queries, each judged by helpers that learned from the others
-    sample     share of the other parts' pairs that IM and CI learn from
-    share      of ``random``
-    start      what the judge learns before the selected pairs, which are few and hard, and what is then explained and made into
-               preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones believe
-               in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
+    folds        parts of the queries, each judged by helpers that learned from the others: every helper is trained so often
+    sample       share of the other parts' pairs that IM and CI learn from
+    share        of all pairs, kept by ``random``
+    start        what the judge learns before the selected pairs, which are few and hard, and what is then explained and made
+                 into preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones
+                 believe in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
     """
 
     by: Literal["helpers", "confident", "random", "all"] = "helpers"
