@@ -14,6 +14,7 @@ import torch
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
+from aisle.funnel.plan import Plan
 from aisle.relevance._judge.course import frozen
 from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, training_pairs
@@ -40,6 +41,7 @@ from aisle.relevance.lref.selection import (
 )
 from aisle.relevance.lref.tasks import EXPLAIN, MARKS, TOO_HIGH, TOO_LOW, Tasks, brand_of, wrong_labels
 from aisle.relevance.lref.written import aspects_in_words
+from aisle.retrieval.bm25 import Bm25
 from aisle.testing.case import planted
 from aisle.training.distributed import ALONE
 from aisle.training.loop import train
@@ -444,3 +446,11 @@ def stage_lists():
     from aisle.core.lists import ItemLists
 
     return ItemLists(np.arange(3), np.array([0, 3]))
+
+
+def test_settings_of_the_time_when_only_optimism_was_known_are_brought_up_to_date():
+    old = {"relevance": {"method": "relevance.lref", "settings": {"debiasing": {"under_share": 0.4}}}}
+    method = Plan.from_json({"retrieval": {"bm25": "retrieval.bm25"}, **old}).relevance
+    assert (method.debiasing.other_share, method.debiasing.against) == (0.4, "optimism")
+    plan = Plan(retrieval={"bm25": Bm25()}, relevance=Lref())
+    assert Plan.from_json(plan.to_json()) == plan
