@@ -27,6 +27,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import process_time
@@ -118,8 +119,7 @@ class Sweep:
         self.world, self.seed, self.out = world, seed, out
         self.data = WORLDS[world](seed, **({"noise": noise} if world == "symbols" else {}))
         self.name = world if noise == 0.1 else f"{world}-{noise}"
-        self.env: Env = memory_env(self.data.items, seed=seed)
-        object.__setattr__(self.env, "device", device)
+        self.env: Env = replace(memory_env(self.data.items, seed=seed), device=device)
         self.view = self.data.view()
         self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == self.name}
         self.first, self.later, self.dpo = STEPS[world]
@@ -349,12 +349,11 @@ class Sweep:
         }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Watched(Stages):
     """Stages of which each training is looked at on the way."""
 
-    def __init__(self, name: str, env: Env, watch: Callable[[Any], dict[str, float]]) -> None:
-        super().__init__(name, env)
-        object.__setattr__(self, "watch", watch)
+    watch: Callable[[Any], dict[str, float]]
 
     def train(self, *args: Any, **how: Any) -> Any:
         return super().train(*args, **{**how, "validate": self.watch})
