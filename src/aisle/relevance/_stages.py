@@ -48,10 +48,8 @@ class Stages:
         name = registry.name_of(method)
         if env.scratch is None:
             return cls(name, env, None, workers)
-        judged = [shop.judgments(part) for part in ("train", "validation")]
-        seen = [[j.lists.item.tobytes(), j.lists["grade"].tobytes()] for j in judged]
-        words = hashlib.sha256(b"".join(b for pair in seen for b in pair) + "\n".join(judged[0].query).encode())
-        parts = [method.model_dump(mode="json"), env.seed, shop.generation, words.hexdigest()]
+        judged = [shop.judgments(part).digest() for part in ("train", "validation")]
+        parts = [method.model_dump(mode="json"), env.seed, shop.generation, judged]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         return cls(name, env, env.scratch / f"{name}-{digest}", workers)
 
