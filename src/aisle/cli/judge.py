@@ -78,7 +78,7 @@ def _say(verdicts: Verdicts, name: str, out: Path | None, shop: Shop) -> None:
     counts = ", ".join(f"{count} {grade}" for grade, count in verdicts.counts().items())
     empty = f" ({verdicts.num_empty} found nothing)" if verdicts.num_empty else ""
     typer.echo(f"{verdicts.judge.name}, {verdicts.judge.origin}")
-    typer.echo(f"{len(verdicts)} pairs of {len(verdicts.queries)} queries{empty}: {counts}")
+    typer.echo(f"{_many(len(verdicts), 'pair')} of {_many(len(verdicts.queries), 'query', 'queries')}{empty}: {counts}")
     kept = f"kept as judgments {name!r} of {shop.folder}"
     if out is None:
         typer.echo(f"{kept}; with --out FILE also as a file for: aisle evaluate {shop.folder} --judgments FILE")
@@ -98,7 +98,8 @@ def _say_agreement(told: Agreement) -> None:
     console = Console(highlight=False)
     between = "" if told.interval is None else f", 95% between {told.interval[0]:.2f} and {told.interval[1]:.2f}"
     console.print(
-        f"against {told.num_pairs} human grades of {told.num_queries} queries that it did not learn from: kappa {told.kappa:.2f}"
+        f"against {_many(told.num_pairs, 'human grade')} of {_many(told.num_queries, 'query', 'queries')} that it did not learn "
+        f"from: kappa {told.kappa:.2f}"
         f"{between} (quadratic {told.quadratic_kappa:.2f}); {100 * told.accuracy:.0f}% equal ({100 * told.commonest:.0f}% by the "
         f"commonest grade alone); macro-F1 {told.macro_f1:.2f}; optimism {told.optimism:+.2f}"
     )
@@ -113,3 +114,7 @@ def _say_agreement(told: Agreement) -> None:
             shown = f"{apart.item_id} {apart.title}"
             table.add_row(escape(apart.query[:40]), escape(shown[:60]), apart.people, apart.model)
         console.print(table)
+
+
+def _many(count: int, one: str, more: str = "") -> str:
+    return f"{count} {one if count == 1 else more or f'{one}s'}"
