@@ -8,13 +8,18 @@ Legend: N pairs.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from aisle.core.lists import Array, ItemLists
-from aisle.core.shop import Judgments
+sys.path.insert(0, str(Path(__file__).parent))
+
+from as_judgments import as_judgments
+
+from aisle.core.lists import Array
 from aisle.data.items import ItemTable
 from aisle.data.view import View
 from aisle.relevance._pairs import Pairs
@@ -50,7 +55,10 @@ class Exposed:
 
     def view(self) -> View:
         """The shop as a fit sees it: no log, so traffic is told by how much of a query was annotated."""
-        return View(self.items, judgments={"train": judged(self.train), "validation": judged(self.validation)})
+        return View(
+            self.items,
+            judgments={"train": as_judgments(self.train, GAINS), "validation": as_judgments(self.validation, GAINS)},
+        )
 
 
 def exposed(seed: int = 0, num_pairs: int = 20_000, noise: float = 1.0) -> Exposed:
@@ -82,15 +90,6 @@ def exposed(seed: int = 0, num_pairs: int = 20_000, noise: float = 1.0) -> Expos
     tail_E = share_E < np.median(share_E[part_E == 0])
     at = query_N[pick[0]]
     return Exposed(items, train, validation, test, true_N[pick[0]], is_hard_E[at], tail_E[at], share_E, world.version)
-
-
-def judged(pairs: Pairs) -> Judgments:
-    """The same as a shop keeps them."""
-    groups = pairs.by_query()
-    flat = np.concatenate([places for _, places in groups])
-    splits = np.concatenate([[0], np.cumsum([len(places) for _, places in groups])])
-    grade = np.array(pairs.scale.grades, np.int32)[pairs.label[flat]]
-    return Judgments([query for query, _ in groups], ItemLists(pairs.row[flat], splits, {"grade": grade}), GAINS)
 
 
 def _annotated(share_E: Array, num_pairs: int) -> Array:

@@ -27,6 +27,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import process_time
@@ -48,12 +49,12 @@ from aisle.recipes.environment import memory_env
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
-from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import GRID, confusion, cumulative_grade, f1_by_grade, fit_threshold, macro_f1
 from aisle.relevance._writers import Rationales
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.cross_encoder import CrossEncoder, Scratch
 from aisle.relevance.lref import Debiasing, Explaining, Lref, Selection
-from aisle.relevance.lref.course import Course
+from aisle.relevance.lref.course import LrefCourse
 from aisle.relevance.lref.debiasing import bias
 from aisle.relevance.lref.reading import Explained, plain_chances
 from aisle.relevance.lref.selection import kept, select, trusted
@@ -118,8 +119,7 @@ class Sweep:
         self.world, self.seed, self.out = world, seed, out
         self.data = WORLDS[world](seed, **({"noise": noise} if world == "symbols" else {}))
         self.name = world if noise == 0.1 else f"{world}-{noise}"
-        self.env: Env = memory_env(self.data.items, seed=seed)
-        object.__setattr__(self.env, "device", device)
+        self.env: Env = replace(memory_env(self.data.items, seed=seed), device=device)
         self.view = self.data.view()
         self.done = {run["arm"] for run in read_runs(out) if run["seed"] == seed and run["world"] == self.name}
         self.first, self.later, self.dpo = STEPS[world]
@@ -191,11 +191,11 @@ class Sweep:
         noise = float((self.train.label != self.data.true)[believed].mean())
         return {**self.figures(course.llm), **counts, "trusted": float(believed.mean()), "noise": noise, "curve": curve}
 
-    def watched(self, course: Course, curve: list[list[float]]) -> Stages:
+    def watched(self, course: LrefCourse, curve: list[list[float]]) -> Stages:
         """The course's stages, noting a curve."""
         return Watched(course.stages.name, course.stages.env, watch=partial(self.noted, course, curve))
 
-    def noted(self, course: Course, curve: list[list[float]], _: Any) -> dict[str, float]:
+    def noted(self, course: LrefCourse, curve: list[list[float]], _: Any) -> dict[str, float]:
         """Adds (macro-F1, too high, too low) of the test pairs' likeliest grades; falls, so that the last step is kept."""
         test = self.data.test
         said_N = course.llm.chances_of_pairs(test, self.data.items).argmax(1)
@@ -228,8 +228,8 @@ class Sweep:
             epochs=10_000, max_steps=steps, lr=lr, warmup=0.05, weight_decay=0.01, evaluate_every=max(1, steps // 10)
         )
 
-    def course(self, method: Lref) -> Course:
-        return Course.of(method, self.view, self.env, ALONE)
+    def course(self, method: Lref) -> LrefCourse:
+        return LrefCourse.of(method, self.view, self.env, ALONE)
 
     @property
     def train(self) -> Pairs:
@@ -349,12 +349,11 @@ class Sweep:
         }
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Watched(Stages):
     """Stages of which each training is looked at on the way."""
 
-    def __init__(self, name: str, env: Env, watch: Callable[[Any], dict[str, float]]) -> None:
-        super().__init__(name, env)
-        object.__setattr__(self, "watch", watch)
+    watch: Callable[[Any], dict[str, float]]
 
     def train(self, *args: Any, **how: Any) -> Any:
         return super().train(*args, **{**how, "validate": self.watch})

@@ -25,7 +25,7 @@ import argparse
 import json
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import process_time
@@ -36,6 +36,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from as_judgments import as_judgments
 from hard_queries import hard_queries, of_size
 from pretrained_rows import read_runs, rows_of
 from real import Folds
@@ -47,7 +48,7 @@ from aisle.data.splits import split_judgments
 from aisle.nn.backbones.hf import Lora
 from aisle.nn.backbones.packed import pack
 from aisle.nn.backbones.tiny import TinyShape
-from aisle.relevance._llm import Llm, LlmMethod, Pretrained
+from aisle.relevance._judge.llm import Llm, LlmMethod, Pretrained
 from aisle.relevance._pairs import Pairs, first_queries, pairs_of
 from aisle.relevance._scale import scale_of_judgments
 from aisle.relevance._serving import Reader, expected
@@ -131,7 +132,7 @@ def part_of(name: str, seed: int = 0) -> Part:
         few = first_queries(data.test, SHOP_TEST)
         true_N = data.true[np.isin(data.test.query, few.query)]
         env = Env(engine=None, seed=seed)  # type: ignore[arg-type]
-        held, test = first_queries(data.validation, HELD), judgments_of(few, true_N)
+        held, test = first_queries(data.validation, HELD), as_judgments(replace(few, label=true_N))
         return Part(data.items, env, data.train, held, test, spread=True)
     folds = Folds(name, argparse.Namespace(seed=seed, folds=3))
     others = folds.judged.select(np.flatnonzero(folds.fold != 0))
@@ -139,18 +140,6 @@ def part_of(name: str, seed: int = 0) -> Part:
     learned, held = (pairs_of(parts[part], scale) for part in ("train", "validation"))
     return Part(
         folds.items, folds.env, learned, first_queries(held, HELD), folds.judged.select(np.flatnonzero(folds.fold == 0))
-    )
-
-
-def judgments_of(pairs: Pairs, label_N: Array) -> Judgments:
-    """Pairs with these labels as judgments, a gain of 2^label - 1."""
-    groups = pairs.by_query()
-    place_N = np.concatenate([places for _, places in groups])
-    splits = np.cumsum([0, *(len(places) for _, places in groups)])
-    grades = np.array(pairs.scale.grades)
-    lists = ItemLists(pairs.row[place_N], splits, {"grade": grades[label_N[place_N]].astype(np.int32)})
-    return Judgments(
-        [query for query, _ in groups], lists, {g: 2.0**place - 1 for place, g in enumerate(pairs.scale.grades)}
     )
 
 

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.relevance._grammar import RuleTable
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._scale import scale_of
-from aisle.relevance._teacher import Reading, Teacher
 from aisle.relevance._tiers import macro_f1
+from aisle.relevance._verdicts import RuleTable
+from aisle.relevance._writers.teacher import Reading, Teacher
 from aisle.relevance.lref.selection import Selection, select
 
 ETA, SEEDS = 0.1, 5

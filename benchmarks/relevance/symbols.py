@@ -10,19 +10,24 @@ Legend: N pairs, E queries, I items.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from aisle.core.lists import Array, ItemLists, splits_of
-from aisle.core.shop import Judgments
+sys.path.insert(0, str(Path(__file__).parent))
+
+from as_judgments import as_judgments
+
+from aisle.core.lists import Array
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE
 from aisle.data.view import View
-from aisle.relevance._grammar import RuleTable
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._scale import scale_of
+from aisle.relevance._verdicts import RuleTable
 
 FAMILIES = {
     "shoes": ("boot", "sandal", "sneaker"),
@@ -60,7 +65,9 @@ class Symbols:
     traffic: Array
 
     def view(self) -> View:
-        return View(self.items, judgments={"train": judged(self.train), "validation": judged(self.validation)})
+        return View(
+            self.items, judgments={"train": as_judgments(self.train), "validation": as_judgments(self.validation)}
+        )
 
 
 def symbols(seed: int = 0, num_pairs: int = 12_000, queries: int = 1600, noise: float = 0.1) -> Symbols:
@@ -92,15 +99,6 @@ def symbols(seed: int = 0, num_pairs: int = 12_000, queries: int = 1600, noise: 
         items, part(0, written_N), part(1, written_N), part(2, true_N), true_N[training],
         is_tail_E[query_N[training]], traffic_E,
     )  # fmt: skip
-
-
-def judged(pairs: Pairs) -> Judgments:
-    """The same as a shop keeps them."""
-    groups = pairs.by_query()
-    flat = np.concatenate([places for _, places in groups])
-    splits = splits_of(np.array([len(places) for _, places in groups]))
-    grade = np.array(pairs.scale.grades, np.int32)[pairs.label[flat]]
-    return Judgments([query for query, _ in groups], ItemLists(pairs.row[flat], splits, {"grade": grade}))
 
 
 def _items(random: np.random.Generator) -> tuple[Array, Array, Array]:

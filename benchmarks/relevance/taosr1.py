@@ -50,18 +50,18 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.nn.backbones.tiny import TinyShape
-from aisle.relevance._grammar import RuleTable
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.measured import hallucination_rate, measured, said_of_pairs
+from aisle.relevance._judge.reasoned import judge_of
 from aisle.relevance._pairs import Pairs, balanced
 from aisle.relevance._serving import Reader
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import cumulative_grade, fit_threshold
+from aisle.relevance._verdicts import RuleTable
 from aisle.relevance._writers import Rationales
 from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.relevance.taosr1 import TaoSr1
-from aisle.relevance.taosr1.course import Course, curve
-from aisle.relevance.taosr1.measured import hallucination_rate, measured, said_of_pairs
-from aisle.relevance.taosr1.reading import judge_of
+from aisle.relevance.taosr1.course import TaoCourse, curve
 from aisle.relevance.taosr1.settings import BY_MACRO_F1, Correction, Reinforcement
 from aisle.relevance.taosr1.tuned import examples_of
 from aisle.training.settings import TrainSettings
@@ -139,7 +139,7 @@ class Bench:
     def data(self) -> HardQueries:
         return _data(self.seed)
 
-    def course(self, arm: str) -> Course:
+    def course(self, arm: str) -> TaoCourse:
         """The judge of an arm before its own stage, with its pairs of fine-tuning and the pool."""
         kind, order, size, noise, *rest = arm.split("/")
         data, env = self.data, Env(engine=None, seed=self.seed, device=self.device)  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ class Bench:
             ),
         )  # fmt: skip
         llm = judge_of(method.order).made(method, data.train.scale, data.items, data.train.queries, env)
-        return Course(method, data.items, Stages("taosr1", env), llm, (tuning, pool, data.validation))
+        return TaoCourse(method, data.items, Stages("taosr1", env), llm, (tuning, pool, data.validation))
 
     def weights(self, arm: str) -> Path:
         return self.out / f"{arm.replace('/', '_')}-{self.seed}.safetensors"
@@ -298,16 +298,16 @@ def _data(seed: int) -> HardQueries:
 # -- stages of the arms ------------------------------------------------------------------------------------------------
 
 
-def tuned(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+def tuned(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
     return course.tune(folder)
 
 
-def corrected(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
-    course.pool = of_size(course.pool, DPO_POOL, course.stages.env.seed)[0]
+def corrected(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
+    course.pool = of_size(course.pool, DPO_POOL, course.env.seed)[0]
     return course.correct(folder)
 
 
-def reinforced(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+def reinforced(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
     report = course.reinforce(folder)
     log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     names = ("reward", "live", "kl", "entropy", "gradient/label", "gradient/reasoning")
@@ -315,20 +315,20 @@ def reinforced(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
     return {**report, **{f"rl/{name}": [v[0], float(np.mean(v[-20:]))] for name, v in last.items() if v}}
 
 
-def labelled(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+def labelled(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
     """Fine-tuning on the labels of the pool, once: what the same labels teach without sampling."""
     pool = course.pool
     if arm.endswith("balanced"):
-        pool = pool.take(balanced(pool, int(pool.counts().min()), course.stages.env.seed))
+        pool = pool.take(balanced(pool, int(pool.counts().min()), course.env.seed))
     examples = examples_of(course.llm, pool, course.items, [None] * len(pool))
     settings = course.method.train.model_copy(update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75})
     trained = course.learn("more", examples, settings, folder)
     return {"pool": pool.counts().tolist(), "curve": curve(trained)}
 
 
-def best_of_group(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
+def best_of_group(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
     """Three rounds of rejection fine-tuning: of eight answers to each prompt of a third of the pool, the right ones."""
-    parts = np.array_split(np.random.default_rng(course.stages.env.seed).permutation(len(course.pool)), ROUNDS)
+    parts = np.array_split(np.random.default_rng(course.env.seed).permutation(len(course.pool)), ROUNDS)
     curves, learned = [], []
     for number, places in enumerate(parts):
         prompts, answers = right_answers(course, course.pool.take(places), number)
@@ -341,9 +341,9 @@ def best_of_group(course: Course, folder: Path, arm: str) -> Mapping[str, Any]:
     return {"curve": curves[-1], "curves": curves, "learned": learned}
 
 
-def right_answers(course: Course, pairs: Pairs, number: int) -> tuple[list[Array], list[Array]]:
+def right_answers(course: TaoCourse, pairs: Pairs, number: int) -> tuple[list[Array], list[Array]]:
     """Prompts and the likeliest distinct right answers, at most two a prompt."""
-    samples = course.answers(pairs, GROUP, 1.0, seed=1000 * (course.stages.env.seed + 1) + number)
+    samples = course.answers(pairs, GROUP, 1.0, seed=1000 * (course.env.seed + 1) + number)
     prompts, answers = [], []
     for q in range(len(samples)):
         order = np.argsort(-samples.logp[q], kind="stable")

@@ -15,6 +15,7 @@ import pytest
 
 from aisle.cli import run
 from aisle.cli._console import plan_named, progress
+from aisle.cli.fit import _figures
 from aisle.core.errors import SettingError
 from aisle.data.shop import Shop
 from aisle.simulate.world import simulate
@@ -95,6 +96,18 @@ def test_json_stands_alone_on_stdout(shop: Path, words: list[str], capfd: pytest
 def test_a_fit_says_which_plan_it_chose(shop: Path) -> None:
     assert run(["fit", str(shop), "lexical", "--json"]) == 0
     assert Shop.open(shop).pointer()["plan"] == "lexical"
+
+
+def test_a_step_of_a_fit_in_words() -> None:
+    said = {"pairs": 120, "macro_f1": 0.61234, "curve": [[1, 0.5]], "f1": [0.1], "kept": True, "second": None}
+    assert _figures(said) == "pairs 120, macro f1 0.6123"
+    assert _figures({"macro_f1": 0.5, "kept": False}) == _figures({"macro_f1": 0.5, "taken_back": True})
+
+
+def test_a_plan_that_is_not_there_leaves_no_shop_behind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["fit", "lexicall", "--data", "esci:nowhere", "--into", str(tmp_path / "shop")]) == 2
+    assert "did you mean 'lexical'" in capfd.readouterr().err
+    assert not (tmp_path / "shop").exists()
 
 
 def test_titles_with_square_brackets_are_printed_as_they_are(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

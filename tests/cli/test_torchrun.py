@@ -29,4 +29,5 @@ def test_two_processes_fit_one_plan(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)  # by the first alone
     assert told["stages"]["relevance"]
+    assert told["reports"]["relevance"]["tuned"]["pairs"] > 0
     assert Shop.open(shop).pointer()["funnel"] == told["funnel"]

@@ -6,7 +6,10 @@ import toys
 
 from aisle import funnel as funnels
 from aisle.core.errors import SettingError, UnknownName
+from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
+from aisle.core.shop import Judgments
+from aisle.data.view import View
 from aisle.funnel import Plan, StoredStages, fit
 from aisle.ranking.fusion import Fusion
 from aisle.retrieval.bm25 import Bm25
@@ -36,6 +39,18 @@ def test_a_changed_teacher_refits_its_student_and_nothing_else(view, env):
     assert changed.fitted["retrieval.bm25"].stage is first.fitted["retrieval.bm25"].stage
     assert changed.fitted["ranking"].stage is not first.fitted["ranking"].stage
     assert changed.version != first.version
+
+
+def test_a_pair_that_is_graded_anew_makes_another_version(view, env):
+    judged = view.judgments("train")
+    grade = judged.lists["grade"].copy()
+    grade[0] += 1
+    lists = ItemLists(judged.lists.item, judged.lists.splits, {"grade": grade}, judged.lists.generation)
+    versions = [
+        words().fit(View(view.items, judgments={"train": of}), env).fitted["retrieval.bm25"].version
+        for of in (judged, judged, Judgments(judged.query, lists, judged.gains))
+    ]
+    assert versions[0] == versions[1] != versions[2]
 
 
 def test_a_reranker_trains_on_its_rankers_lists(view, env):

@@ -18,7 +18,7 @@ from aisle.nn.encoders.bert import Bert
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.relevance import cross_encoder
 from aisle.relevance._pairs import training_pairs
-from aisle.relevance.cross_encoder import CrossEncoder, Lesson, pair_loss
+from aisle.relevance.cross_encoder import CrossEncoder, TargetBatch, pair_loss
 from aisle.retrieval.bm25 import Bm25
 from aisle.training.settings import TrainSettings
 
@@ -92,7 +92,7 @@ def test_the_loss_is_the_weighted_cross_entropy():
     token = torch.randint(4, 40, (3, 8))
     kind, there = torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool)
     target, weight = torch.eye(4)[[0, 3, 1]], torch.tensor([1.0, 0.0, 2.0])
-    loss = pair_loss(made, Lesson(token, kind, there, target, weight))["grade"]
+    loss = pair_loss(made, TargetBatch(token, kind, there, target, weight))["grade"]
     logp = made(token, kind, there)
     torch.testing.assert_close(loss, -(logp[0, 0] + 2 * logp[2, 1]) / 3)
 
@@ -100,7 +100,7 @@ def test_the_loss_is_the_weighted_cross_entropy():
 class TestPairs:
     def test_a_long_item_is_cut_and_still_closed(self, shop, env):
         stage = CrossEncoder.tiny().model_copy(update={"max_tokens": 16}).fit(shop, env)
-        reader = stage.pairs
+        reader = stage.reader
         heads, tails = reader.heads(["red ball"]), reader.tails(shop.items, np.array([0]))
         token, kind, there = reader.batch(heads, tails)
         assert token.shape == (1, 16)
@@ -150,7 +150,7 @@ class TestStudent:
         alone = View(shop.items, judgments={"train": shop.judgments("train")})
         stage = method.fit(alone, env, Given(stages={"teacher": self.Confident()}))
         pairs, _ = training_pairs(shop)
-        chance = stage.pairs.chances_of_pairs(pairs.take(np.arange(20)), shop.items)
+        chance = stage.reader.chances_of_pairs(pairs.take(np.arange(20)), shop.items)
         assert (chance.argmax(1) == 2).all()
 
     def test_a_plan_fits_teacher_and_student(self, shop, env):

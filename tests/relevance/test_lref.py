@@ -14,15 +14,17 @@ import torch
 from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
-from aisle.relevance._grammar import RuleTable
-from aisle.relevance._llm import Llm
+from aisle.funnel.plan import Plan
+from aisle.relevance._judge.course import frozen
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, training_pairs
-from aisle.relevance._rules import RuleStore
-from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Teacher
 from aisle.relevance._tiers import confusion, optimism
+from aisle.relevance._verdicts import RuleTable
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.lref import Explaining, Lref
-from aisle.relevance.lref.course import Course, frozen
+from aisle.relevance.lref.course import LrefCourse
 from aisle.relevance.lref.debiasing import Beams, beams_of, bias, preferences
 from aisle.relevance.lref.reading import plain_chances, reader_of
 from aisle.relevance.lref.selection import (
@@ -39,6 +41,7 @@ from aisle.relevance.lref.selection import (
 )
 from aisle.relevance.lref.tasks import EXPLAIN, MARKS, TOO_HIGH, TOO_LOW, Tasks, brand_of, wrong_labels
 from aisle.relevance.lref.written import aspects_in_words
+from aisle.retrieval.bm25 import Bm25
 from aisle.testing.case import planted
 from aisle.training.distributed import ALONE
 from aisle.training.loop import train
@@ -371,8 +374,8 @@ class TestFit:
         method = Lref.tiny().with_setting("debiasing.on=false").with_setting("explaining.tasks=[]")
         whole, taught, kept = method.fit(shop, env), [], replace(env, scratch=tmp_path)
 
-        def course(most: int) -> Course:
-            made = Course.of(method, shop, kept, ALONE)
+        def course(most: int) -> LrefCourse:
+            made = LrefCourse.of(method, shop, kept, ALONE)
             train_as_before = made.train
 
             def counted(name: str, *how) -> None:
@@ -410,7 +413,7 @@ class TestFit:
     def test_a_judge_that_rates_too_low_is_turned_up_unless_optimism_alone_is_fought(self, shop, env, against, whole):
         """Both kinds of mistakes are there; the setting says which of them is used whole."""
         method = Lref.tiny().with_setting(f"debiasing.against={against}").with_setting("debiasing.other_share=0")
-        course = Course.of(method, shop, env, ALONE)
+        course = LrefCourse.of(method, shop, env, ALONE)
         pairs = course.pairs
         moved = np.random.default_rng(0).choice([-1, 0, 1], len(pairs), p=[0.6, 0.2, 0.2])
         lesson = course.tasks.plain(
@@ -443,3 +446,11 @@ def stage_lists():
     from aisle.core.lists import ItemLists
 
     return ItemLists(np.arange(3), np.array([0, 3]))
+
+
+def test_settings_of_the_time_when_only_optimism_was_known_are_brought_up_to_date():
+    old = {"relevance": {"method": "relevance.lref", "settings": {"debiasing": {"under_share": 0.4}}}}
+    method = Plan.from_json({"retrieval": {"bm25": "retrieval.bm25"}, **old}).relevance
+    assert (method.debiasing.other_share, method.debiasing.against) == (0.4, "optimism")
+    plan = Plan(retrieval={"bm25": Bm25()}, relevance=Lref())
+    assert Plan.from_json(plan.to_json()) == plan

@@ -1,6 +1,6 @@
-"""The work of ``aisle judge``: which model, which pairs, what it says, and how far people say the same.
+"""The work of ``aisle judge``: which model, which pairs, and what it says of them.
 
-Legend: N pairs, C grades from worst to best.
+Legend: N pairs.
 """
 
 from __future__ import annotations
@@ -13,69 +13,85 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aisle.cli._agreement import Agreement, agreement
 from aisle.core.errors import DataError, SettingError
-from aisle.core.lists import Array, ItemLists
+from aisle.core.lists import ItemLists
 
 if TYPE_CHECKING:
     from aisle.core.env import Env, Progress
     from aisle.core.shop import Judgments
     from aisle.data.shop import Shop
 
+PEOPLES = "default"
+"""The name of the judgments that people made."""
+
+TOGETHER = 16
+"""Queries that are judged between two looks at the progress."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of ``aisle judge``; see its help."""
+
+    queries: Sequence[str]
+    model: str = ""
+    settings: Sequence[str] = ()
+    plan: str = "lexical"
+    depth: int = 20
+    seed: int = 0
+
 
 @dataclass(frozen=True, eq=False)
-class Agreement:
-    """
-    confusion  int64[C, C]  pairs by human grade (row) and the model's (column)
-    names      of the grades, worst first
-    kappa      agreement beyond chance; quadratic_kappa weighs an error by the square of its distance
-    optimism   P(model above) - P(model below)
-    """
+class Judge:
+    """A fitted stage that gives grades, its registered name, and where it comes from in words."""
 
-    confusion: Array
-    names: Sequence[str]
-    num_queries: int
-    kappa: float
-    quadratic_kappa: float
-    macro_f1: float
-    optimism: float
+    stage: Any
+    name: str
+    origin: str
 
     @property
-    def num_pairs(self) -> int:
-        return int(self.confusion.sum())
-
-    @property
-    def accuracy(self) -> float:
-        return float(np.trace(self.confusion) / max(self.num_pairs, 1))
+    def scale(self) -> Any:
+        """Of its grades, worst first."""
+        return self.stage.reader.scale
 
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
     """
-    model   its registered name
-    names, grades  of the scale, worst first
-    lists   one list a query, column ``place`` int64: the grade's place on the scale
+    lists      one list a query, column ``place`` int64[N]: the grade's place on the scale
+    item_ids   of the pairs
+    agreement  with people; None where ``why_not`` says why
     """
 
-    model: str
-    names: Sequence[str]
-    grades: Sequence[int]
+    judge: Judge
     queries: Sequence[str]
     item_ids: Sequence[str]
     lists: ItemLists
     gains: dict[int, float]
     agreement: Agreement | None = None
+    why_not: str = ""
 
     def __len__(self) -> int:
         return len(self.lists.item)
 
-    def counts(self) -> list[int]:
-        """Pairs of each grade."""
-        return np.bincount(self.lists["place"], minlength=len(self.names)).tolist()  # type: ignore[no-any-return]
+    @property
+    def scale(self) -> Any:
+        return self.judge.scale
+
+    @property
+    def num_empty(self) -> int:
+        """Queries without a pair."""
+        return int((self.lists.counts == 0).sum())
+
+    def counts(self) -> dict[str, int]:
+        """Grade -> pairs, the best first."""
+        counts = np.bincount(self.lists["place"], minlength=len(self.scale)).tolist()
+        return dict(zip(reversed(self.scale.names), reversed(counts), strict=True))
 
     def rows(self) -> list[tuple[str, str, int]]:
         """(query, item_id, grade) of each pair."""
         asked = [self.queries[q] for q in self.lists.owner]
-        grade = [self.grades[place] for place in self.lists["place"]]
+        grade = [self.scale.grades[place] for place in self.lists["place"]]
         return list(zip(asked, self.item_ids, grade, strict=True))
 
 
@@ -91,86 +107,101 @@ def read_queries(path: Path) -> list[str]:
     return asked
 
 
-def judged(
-    shop: Shop, asked: Sequence[str], model: str, settings: Sequence[str], plan: str, depth: int, seed: int,
-    report: Progress,
-) -> Verdicts:  # fmt: skip
-    """What the model says of the ``depth`` best items of each query, and of the pairs that people graded."""
-    from aisle import funnel as funnels
-    from aisle.cli._console import plan_named
-    from aisle.core.requests import Requests
-    from aisle.recipes.environment import encode_items, open_env
+def refuse_places(name: str, out: Path | None) -> None:
+    """Before hours of judging: raises SettingError where its verdicts could not be kept under this name or in this file."""
+    from aisle.data.shop import is_judgments_name
 
-    env = open_env(shop, seed=seed, progress=report)
-    name, stage = _stage(shop, env, model, settings)
-    chosen = plan_named(plan)
-    for encoder in sorted(chosen.encoders()):
-        encode_items(env, shop, encoder, progress=report)
-    found = funnels.fit(chosen, shop.view(), env).ranked(Requests.make(asked), k=depth)
-    human = _human(shop)
-    pairs = found.only() if human is None else ItemLists.union([found.only(), _of_queries(human, asked, found)])
-    report("judge", 0, len(pairs.item))
-    place = stage.grades(stage.chances(asked, pairs))
-    report("judge", len(pairs.item), len(pairs.item))
-    scale = stage.reader.scale
-    lists = pairs.with_columns(place=place)
+    if name == PEOPLES or not is_judgments_name(name):
+        raise SettingError(
+            f"the model's judgments cannot be named {name!r} ({PEOPLES!r} are people's); give another --name of letters, digits, "
+            "dots, dashes and underscores, such as judge"
+        )
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        why = "it is a folder" if out.is_dir() else f"there is no folder {out.absolute().parent}"
+        raise SettingError(f"--out {out} cannot be written: {why}; name a file in a folder that is there")
+
+
+def judged(shop: Shop, order: Order, report: Progress) -> Verdicts:
+    """What the model says of the best items of each query, and of the pairs that people graded.
+
+    Raises DataError where there is no pair to judge.
+    """
+    from aisle.recipes.environment import open_env
+
+    env, asked = open_env(shop, seed=order.seed, progress=report), order.queries
+    human = shop.judgments() if PEOPLES in shop.judgment_names() else None
+    judge = _judge(shop, env, order)
+    pairs = _pairs(shop, env, order, human, report)
+    lists = _graded(judge.stage, asked, pairs, report)
+    told, why_not = _compared(shop, env, judge, asked, lists, human)
     gains = dict(human.gains) if human is not None else {}
-    ids = env.engine.items.ids(lists.item)
-    agreement = None if human is None else _agreement(scale, asked, lists, human, _learned_from(shop))
-    return Verdicts(name, scale.names, scale.grades, asked, ids, lists, gains, agreement)
-
-
-def refuse_name(name: str) -> None:
-    """Raises SettingError for the name of what people graded."""
-    if name == "default":
-        raise SettingError("the judgments 'default' are people's; give the model's another --name, such as judge")
+    return Verdicts(judge, asked, env.engine.items.ids(lists.item), lists, gains, told, why_not)
 
 
 def keep(shop: Shop, found: Verdicts, name: str, out: Path | None) -> None:
     """The pairs as judgments of this name, and as CSV."""
     import pyarrow as pa
 
+    from aisle.core.atomic import write_file
+
     rows = found.rows()
-    table = pa.table(
-        {
-            "query": [query for query, _, _ in rows],
-            "item_id": [item for _, item, _ in rows],
-            "grade": pa.array([grade for _, _, grade in rows], pa.int32()),
-        }
-    )
+    query, item_id, grade = (list(column) for column in zip(*rows, strict=True))
+    table = pa.table({"query": query, "item_id": item_id, "grade": pa.array(grade, pa.int32())})
     shop.write_judgments(table, found.gains, name)
     if out is not None:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("query", "item_id", "grade"))
-            writer.writerows(rows)
+        write_file(out, lambda work: _write_csv(work, rows))
 
 
-def _stage(shop: Shop, env: Env, model: str, settings: Sequence[str]) -> tuple[str, Any]:
-    """A fitted stage that gives grades: of the served funnel where it has it as it is asked for, else fitted now."""
+def _write_csv(path: Path, rows: Sequence[tuple[str, str, int]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("query", "item_id", "grade"))
+        writer.writerows(rows)
+
+
+# -- who judges --------------------------------------------------------------------------------------------------------
+
+
+def _judge(shop: Shop, env: Env, order: Order) -> Judge:
+    """Of the served funnel where it has the model as it is asked for, else fitted now."""
     from aisle import funnel as funnels
     from aisle.core import registry
     from aisle.funnel.plan import Plan
     from aisle.retrieval.bm25 import Bm25
 
+    if order.model:
+        _refuse_no_judge(order.model)
     served = shop.pointer().get("funnel")
-    if served and not settings:
-        funnel = funnels.load(shop, served, env)
-        for slot, fitted in funnel.fitted.items():
+    if served and not order.settings:
+        for slot, fitted in funnels.load(shop, served, env).fitted.items():
             name = registry.name_of(fitted.method)
-            if (name == model) if model else slot == "relevance":
-                return name, _grading(fitted.stage, name)
-    if not model:
+            if (name == order.model) if order.model else slot == "relevance":
+                return Judge(_grading(fitted.stage, name), name, f"as served ({fitted.version})")
+    if not order.model:
         raise SettingError(
-            f"the funnel served by {shop.folder} judges nothing; name a model, such as --model relevance.cross_encoder"
+            f"the funnel served by {shop.folder} judges nothing, or not with these settings; name a model, such as --model "
+            "relevance.cross_encoder"
         )
-    if registry.folder_of(model) != "relevance":
-        raise SettingError(f"{model} does not judge pairs; name a method of relevance, such as relevance.lref")
-    method = registry.build(model)
-    for assignment in settings:
+    method = registry.build(order.model)
+    for assignment in order.settings:
         method = method.with_setting(assignment)
-    fitted_now = funnels.fit(Plan(retrieval={"bm25": Bm25()}, relevance=method), shop.view(), env)
-    return model, _grading(fitted_now.fitted["relevance"].stage, model)
+    view = shop.view()
+    fitted_now = funnels.fit(Plan(retrieval={"bm25": Bm25()}, relevance=method), view, env)
+    learned = view.judgments("train")
+    origin = f"fitted on {len(learned.lists.item)} graded pairs of {len(learned.query)} queries"
+    return Judge(_grading(fitted_now.fitted["relevance"].stage, order.model), order.model, origin)
+
+
+def _refuse_no_judge(model: str) -> None:
+    """Raises SettingError for what stands in another folder, with what might be meant."""
+    from aisle.core import registry
+
+    if registry.folder_of(model) == "relevance":
+        return
+    known = [name for name in registry.names() if registry.folder_of(name) == "relevance"]
+    meant = f"relevance.{model}"
+    hint = f"did you mean {meant!r}?" if meant in known else f"there are {', '.join(known)}"
+    raise SettingError(f"{model!r} judges no pairs; {hint}")
 
 
 def _grading(stage: Any, name: str) -> Any:
@@ -179,39 +210,60 @@ def _grading(stage: Any, name: str) -> Any:
     return stage
 
 
-def _human(shop: Shop) -> Judgments | None:
-    return shop.judgments() if "default" in shop.judgment_names() else None
+# -- what is judged ----------------------------------------------------------------------------------------------------
 
 
-def _learned_from(shop: Shop) -> set[str]:
-    """The queries whose grades a fit may have seen."""
-    return set(shop.view().judgments("train").query)
+def _pairs(shop: Shop, env: Env, order: Order, human: Judgments | None, report: Progress) -> ItemLists:
+    """A list a query: what the plan finds, and what people graded."""
+    from aisle import funnel as funnels
+    from aisle.cli._console import plan_named
+    from aisle.core.requests import Requests
+    from aisle.recipes.environment import encode_items
+
+    plan = plan_named(order.plan)
+    for encoder in sorted(plan.encoders()):
+        encode_items(env, shop, encoder, progress=report)
+    found = funnels.fit(plan, shop.view(), env).ranked(Requests.make(order.queries), k=order.depth)
+    pairs = found.only() if human is None else ItemLists.union([found.only(), _of_queries(human, order.queries, found)])
+    if not len(pairs.item):
+        raise DataError(
+            f"the plan {order.plan!r} finds nothing for any of {len(order.queries)} queries, such as {order.queries[0][:60]!r}; "
+            "see that the file holds a query a line, or name another --plan"
+        )
+    return pairs
 
 
 def _of_queries(human: Judgments, asked: Sequence[str], like: ItemLists) -> ItemLists:
     """The pairs that people graded, one list for each of these queries."""
     place = {query: q for q, query in enumerate(human.query)}
     known = np.array([place.get(query, -1) for query in asked], np.int64)
-    lists = human.lists.only().select(np.maximum(known, 0))
-    kept = lists.take(known[lists.owner] >= 0)
+    lists = human.lists.only().select(np.maximum(known, 0)) if len(human.query) else ItemLists.empty(len(asked), {})
+    kept = lists.take(np.flatnonzero(known[lists.owner] >= 0))
     return ItemLists(kept.item, kept.splits, {}, like.generation)
 
 
-def _agreement(
-    scale: Any, asked: Sequence[str], lists: ItemLists, human: Judgments, learned: set[str]
-) -> Agreement | None:
-    from aisle.relevance._tiers import confusion, kappa, macro_f1, optimism
+def _graded(stage: Any, asked: Sequence[str], pairs: ItemLists, report: Progress) -> ItemLists:
+    """The pairs with the place of each one's grade, some queries at a time."""
+    parts = []
+    for start in range(0, len(asked), TOGETHER):
+        report("judge", int(pairs.splits[start]), len(pairs.item))
+        some = asked[start : start + TOGETHER]
+        lists = pairs.select(np.arange(start, start + len(some)))
+        parts.append(stage.grades(stage.chances(some, lists)))
+    report("judge", len(pairs.item), len(pairs.item))
+    return pairs.with_columns(place=np.concatenate(parts))
 
-    place = {query: q for q, query in enumerate(human.query)}
-    fresh = [q for q, query in enumerate(asked) if query in place and query not in learned]
-    if not fresh:
-        return None
-    given = lists.select(np.array(fresh))
-    theirs = human.lists.select(np.array([place[asked[q]] for q in fresh]))
-    row = given.find(theirs)
-    gold, said = scale.places(theirs["grade"]), given["place"][row]
-    counts = confusion(gold, said, len(scale))
-    return Agreement(
-        counts, scale.names, len(fresh), kappa(counts), kappa(counts, quadratic=True),
-        macro_f1(gold, said, len(scale)), optimism(counts),
-    )  # fmt: skip
+
+def _compared(
+    shop: Shop, env: Env, judge: Judge, asked: Sequence[str], lists: ItemLists, human: Judgments | None
+) -> tuple[Agreement | None, str]:
+    """(how far the model agrees with people, or why that cannot be said and what would help)."""
+    if human is None or not len(human.lists.item):
+        return None, "people graded no pair of this shop; ingest some with 'aisle ingest judgments.csv --into SHOP'"
+    view = shop.view()
+    told = agreement(judge.scale, env.engine.items, asked, lists, human, set(view.judgments("train").query))
+    if told is not None:
+        return told, ""
+    fresh = list(view.judgments("validation").query[:3])
+    example = f"; ask such as {', '.join(map(repr, fresh))}" if fresh else "; let people grade more queries"
+    return None, f"people graded none of these queries, or the model learned from what they graded{example}"

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from aisle.core.env import Progress
     from aisle.data.shop import Shop
+    from aisle.funnel import Funnel, Plan
 
 
 def fit(
     shop: Annotated[
         str, typer.Argument(metavar="SHOP|PLAN", help="Folder of the shop; the plan when --data is given.")
     ],
-    plan: Annotated[str, typer.Argument(metavar="PLAN|METHOD", help="A recipe, a method or a plan file.")] = "",
+    plan: Annotated[
+        str,
+        typer.Argument(metavar="PLAN|METHOD", help="A recipe, a method or a plan file; hybrid where none is named."),
+    ] = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one setting of the plan.")
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change one setting; 'aisle methods METHOD' lists them."),
     ] = None,
     data: Annotated[
         str, typer.Option("--data", metavar="KIND:DIR", help="Fit on a public set, such as esci:DIR.")
@@ -29,49 +36,73 @@ def fit(
         Path | None, typer.Option("--into", metavar="SHOP", help="With --data: folder of the new shop.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print versions and seconds as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print versions, seconds and reports as JSON.")] = False,
 ) -> None:
     """Fit a plan on a shop; 'aisle serve SHOP' then serves it.
 
     Example:  aisle fit SHOP learned --set ranking.trees=500
+
+    A model in training when a fit was stopped goes on from its last checkpoint
+    when the same fit is asked for again.
     """
-    from aisle import funnel as funnels
     from aisle.cli._console import plan_named, progress
     from aisle.core.errors import SettingError
     from aisle.data.shop import Shop
+
+    if data and (plan or into is None):
+        raise SettingError("with --data give the plan alone and a folder: aisle fit PLAN --data esci:DIR --into SHOP")
+    name = shop if data else plan or "hybrid"
+    chosen = plan_named(name, settings or ())
+    opened = _shop_of(data, into) if data and into is not None else Shop.open(Path(shop))
+    start = perf_counter()
+    with progress(quiet=as_json) as report:
+        fitted = _fitted(opened, chosen, seed, report)
+    if fitted is None:
+        return
+    opened.point(funnel=fitted.version, plan=name)
+    _say(fitted, name, opened, round(perf_counter() - start, 2), as_json)
+
+
+def _fitted(shop: Shop, plan: Plan, seed: int, report: Progress) -> Funnel | None:
+    """The stored funnel; None in all but the first of the processes that torchrun started, which fit together."""
+    from aisle import funnel as funnels
     from aisle.engine.embedded.appliers import take_in_events
     from aisle.recipes.environment import encode_items, open_env
 
-    if data:
-        if plan or into is None:
-            raise SettingError(
-                "with --data give the plan alone and a folder: aisle fit PLAN --data esci:DIR --into SHOP"
-            )
-        name, opened = shop, _shop_of(data, into)
-    else:
-        name, opened = plan or "hybrid", Shop.open(Path(shop))
-    chosen = plan_named(name, settings or ())
-    start = perf_counter()
-    is_first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, which fit together
+    is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
-        take_in_events(opened)
-    with progress(quiet=as_json) as report:
-        env = open_env(opened, seed=seed, progress=report)
-        for encoder in sorted(chosen.encoders()):
-            encode_items(env, opened, encoder, progress=report)
-        fitted = funnels.fit(chosen, opened.view(), env, stages=funnels.StoredStages(opened))
-        if not is_first:
-            return
-        version = funnels.save(fitted, opened)
-    opened.point(funnel=version, plan=name)
-    stages = {slot: stage.version for slot, stage in fitted.fitted.items()}
-    seconds = round(perf_counter() - start, 2)
+        take_in_events(shop)
+    env = open_env(shop, seed=seed, progress=report)
+    for encoder in sorted(plan.encoders()):
+        encode_items(env, shop, encoder, progress=report)
+    fitted = funnels.fit(plan, shop.view(), env, stages=funnels.StoredStages(shop))
+    if not is_first:
+        return None
+    funnels.save(fitted, shop)
+    return fitted
+
+
+def _say(fitted: Funnel, name: str, shop: Shop, seconds: float, as_json: bool) -> None:
+    """Versions and seconds, and what stages report of their fit."""
+    reports = {slot: of.stage.report for slot, of in fitted.fitted.items() if getattr(of.stage, "report", None)}
     if as_json:
-        typer.echo(json.dumps({"funnel": version, "stages": stages, "seconds": seconds}))
+        stages = {slot: stage.version for slot, stage in fitted.fitted.items()}
+        told = {"funnel": fitted.version, "stages": stages, "seconds": seconds, "reports": reports}
+        typer.echo(json.dumps(told))
         return
+    for slot, report in reports.items():
+        for step, said in report.items():
+            typer.echo(f"{slot}, {step}: {_figures(said)}")
     typer.echo(
-        f"{name}: funnel {version} fitted in {seconds} s and chosen.  Serve it with: aisle serve {opened.folder}"
+        f"{name}: funnel {fitted.version} fitted in {seconds} s and chosen.  Serve it with: aisle serve {shop.folder}"
     )
+
+
+def _figures(said: Mapping[str, Any]) -> str:
+    """The numbers that a step of a fit reports, and whether it was taken back."""
+    numbers = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in said.items() if type(value) in (int, float)]
+    taken_back = said.get("taken_back") or said.get("kept") is False
+    return ", ".join([*numbers, *(["taken back"] if taken_back else [])])
 
 
 def _shop_of(data: str, into: Path) -> Shop:

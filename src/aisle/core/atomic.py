@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,25 @@ def sync_tree(folder: Path) -> None:
         sync(Path(root))
 
 
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """What safetensors says of the disk in words of its own, as the OSError about ``path`` that it is."""
+    try:
+        yield
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
+
+
 def write_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """``write`` fills a file beside ``path``, which then takes its place."""
+    """``write`` fills a file beside ``path``, which then takes its place.  Raises OSError where the disk does not take it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     work = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        write(work)
+        with disk_errors(path):
+            write(work)
         sync(work)
         os.replace(work, path)
     finally:

@@ -5,6 +5,8 @@ Legend: I items (rows, tombstones included), N chosen rows, Q requests, K cut-of
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -106,6 +108,14 @@ class Judgments:
             return grade.astype(np.float64)
         table = {int(g): float(v) for g, v in self.gains.items()}
         return np.array([table.get(int(g), 0.0) for g in grade], np.float64)
+
+    def digest(self) -> str:
+        """Names what was judged and how: another query, item, grade or gain is another digest."""
+        words = json.dumps([list(self.query), sorted((int(g), float(v)) for g, v in self.gains.items())])
+        found = hashlib.sha256(words.encode())
+        for column in (self.lists.splits, self.lists.item, self.lists["grade"]):
+            found.update(np.ascontiguousarray(column).tobytes())
+        return found.hexdigest()[:12]
 
     def select(self, queries: Array) -> Judgments:
         return Judgments([self.query[int(q)] for q in queries], self.lists.select(queries), self.gains)

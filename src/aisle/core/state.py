@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from aisle.core import registry
-from aisle.core.atomic import file_hash, sync, sync_tree
+from aisle.core.atomic import disk_errors, file_hash, sync, sync_tree
 from aisle.core.env import Env
-from aisle.core.errors import GenerationError, StateError
+from aisle.core.errors import GenerationError, SettingError, StateError
 from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, Method, State
 
@@ -67,7 +67,8 @@ def save(method: Method, stage: Any, folder: Path, *, generation: int, needs: Ma
         hashes = {}
         if state.tensors:
             tensors = {n: np.ascontiguousarray(a) for n, a in state.tensors.items()}
-            save_file(tensors, work / "tensors.safetensors")
+            with disk_errors(folder):
+                save_file(tensors, work / "tensors.safetensors")
             hashes["tensors.safetensors"] = file_hash(work / "tensors.safetensors")
         for name, source in state.files.items():
             shutil.copyfile(source, work / name)
@@ -150,7 +151,13 @@ def load(folder: Path, env: Env, given: Given = NOTHING) -> tuple[Method, Any]:
         )
     if saved.settings_version < cls.settings_version:
         settings = cls.migrate(settings, saved.settings_version)
-    method = cls(**settings)
+    try:
+        method = cls(**settings)
+    except SettingError as error:
+        raise SettingError(
+            f"{folder} was saved with settings that {saved.method} does not take now ({error}); fit it again with 'aisle fit SHOP "
+            f"{saved.method}'"
+        ) from None
     tensors: Mapping[str, Array] = {}
     if "tensors.safetensors" in saved.hashes:
         from safetensors.numpy import load_file

@@ -57,6 +57,11 @@ MEND = "restore a backup (aisle restore), go back to what was served before (ais
 FOLDERS = ("generations", "events", "prices", "judgments", "stages", "funnels", "rules")
 
 
+def is_judgments_name(name: str) -> bool:
+    """Whether judgments may be kept under this name: it becomes a file's."""
+    return re.fullmatch(r"\w[\w.-]*", name) is not None
+
+
 class Shop(PointedFolder):
     """An open shop folder.  Reading needs no lock; every write takes the writer's lock itself."""
 
@@ -292,7 +297,7 @@ class Shop(PointedFolder):
 
         Raises DataError for a name that is no plain word.
         """
-        if not re.fullmatch(r"\w[\w.-]*", name):
+        if not is_judgments_name(name):
             raise DataError(f"judgments cannot be named {name!r}; use letters, digits, dots, dashes and underscores")
         text = {str(g): float(v) for g, v in gains.items()}
         # The gains travel inside the table too, so that a reader never meets new grades with old gains.

@@ -141,7 +141,7 @@ def _version(plan: Plan, slot: str, shop: ShopView, env: Env, versions: Mapping[
         "sequence": env.engine.sequence,
         "until_s": repr(shop.until_s),
         "events": len(shop.events),
-        "judged": len(shop.judgments("train").lists.item),
+        "judged": [shop.judgments(part).digest() for part in ("train", "validation")],
         "seed": env.seed,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]

@@ -233,10 +233,16 @@ def _changed(method: Method | None, rest: str, text: str, path: str) -> Method |
 
 
 def _method_json(method: Method) -> dict[str, Any]:
-    return {"method": registry.name_of(method), "settings": method.model_dump(mode="json")}
+    version = type(method).settings_version
+    dated = {"version": version} if version > 1 else {}
+    return {"method": registry.name_of(method), "settings": method.model_dump(mode="json"), **dated}
 
 
 def _method_of(value: Mapping[str, Any] | str) -> Method:
     if isinstance(value, str):
         return registry.build(value)  # type: ignore[no-any-return]
-    return registry.build(value["method"], value.get("settings"))  # type: ignore[no-any-return]
+    cls, settings = registry.method(value["method"]), dict(value.get("settings") or {})
+    version = value.get("version", 1)
+    if issubclass(cls, Method) and version < cls.settings_version:
+        settings = cls.migrate(settings, version)
+    return cls(**settings)  # type: ignore[return-value]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from aisle.core import registry, state
 from aisle.core.atomic import write_json
 from aisle.core.env import Env
-from aisle.core.errors import GenerationError, StateError, UnknownName
+from aisle.core.errors import GenerationError, SettingError, StateError, UnknownName
 from aisle.core.lists import Array
 from aisle.core.method import Given
 from aisle.funnel.fitting import CANDIDATES, StageStore, fit_order, slot_of
@@ -73,7 +73,13 @@ def load(shop: Folders, version: str, env: Env) -> Funnel:
             f"funnel {version} was fitted on generation {record['generation']}, the shop is at {env.engine.generation}: its row "
             "numbers name other items; fit it again with 'aisle fit SHOP PLAN'"
         )
-    plan = Plan.from_json(record["plan"])
+    try:
+        plan = Plan.from_json(record["plan"])
+    except (SettingError, UnknownName) as error:
+        raise StateError(
+            f"funnel {version} was saved by another aisle, whose plan this one does not know ({error}); fit it again with 'aisle "
+            "fit SHOP PLAN'"
+        ) from None
     methods = plan.slots()
     fitted: dict[str, Fitted] = {}
     for slot in fit_order(plan):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,6 +37,7 @@ from aisle.ranking.fusion import Fusion
 from aisle.training.batches import RowBatches
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import seeded
 
 VALIDATION_SHARE = 0.1
 LEAST_PAGES = 20
@@ -127,7 +127,7 @@ class NeuralRanker(Method):
         examples = examples.standardised(scale)
         held_back = None if held is None else Examples.of(held, maker, seen).standardised(scale)
         shape = Shape.of(examples.features, maker.fields(), self.dim)
-        with _seeded(env.seed, self.threads):
+        with seeded(env.seed, self.threads):
             model, tables = self.network(shape, env)
             model.begin_at(dict(zip(self.tasks, torch.from_numpy(examples.label.T), strict=True)))
             self._train(model, tables, examples, held_back, env, _run_folder(self, shop, env))
@@ -247,19 +247,6 @@ def embeddings(shape: Shape) -> dict[str, dict[str, Any]]:
 def _split(pages: Impressions) -> tuple[Impressions, Impressions | None]:
     """What to learn from, and the latest pages to stop by; all and None where there are few."""
     return pages.parted(VALIDATION_SHARE) if len(pages.requests) >= LEAST_PAGES else (pages, None)
-
-
-@contextmanager
-def _seeded(seed: int, threads: int) -> Iterator[None]:
-    """First weights that follow from the seed, and a bounded number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _run_folder(method: NeuralRanker, shop: ShopView, env: Env) -> Path | None:

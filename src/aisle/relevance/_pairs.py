@@ -59,15 +59,39 @@ def pairs_of(judgments: Judgments, scale: Scale) -> Pairs:
 
 
 def training_pairs(shop: ShopView) -> tuple[Pairs, Pairs]:
-    """(training, validation) pairs, apart by query.  Raises DataError where there is nothing to learn from."""
+    """(training, validation) pairs, apart by query.
+
+    Raises DataError where there is nothing to learn from: no pair, none of an item that is known, or one grade alone.
+    """
     train, held = shop.judgments("train"), shop.judgments("validation")
     if not len(train.lists.item):
+        raise DataError(_why_none(train, held))
+    grades = np.unique(train.lists["grade"])
+    if len(grades) == 1:
         raise DataError(
-            "relevance is learned from graded pairs and this shop has none; add some with 'aisle ingest FILE --into SHOP', or "
-            "let a model label them with 'aisle judge SHOP QUERIES'"
+            f"all {len(train.lists.item)} pairs to learn from have the grade {grades[0]}, and it takes two or more; "
+            "grade pairs that fit worse or better as well, and ingest them all"
         )
     scale = scale_of_judgments(train)
     return pairs_of(train, scale), pairs_of(held, scale)
+
+
+def _why_none(train: Judgments, held: Judgments) -> str:
+    """What is missing where no pair can be learned from, and what helps."""
+    if len(held.lists.item):
+        return (
+            f"all {len(held.query)} judged queries with known items are set aside for validation, so none is left to learn from; "
+            "grade some queries more"
+        )
+    if len(train.query) or len(held.query):
+        return (
+            f"of the items that {len(train.query) + len(held.query)} judged queries name, the catalogue has none; see that item_id "
+            "means the same in judgments and products, and ingest the judgments again"
+        )
+    return (
+        "relevance is learned from graded pairs and this shop has none; ingest a table of query, item_id and grade with "
+        "'aisle ingest judgments.csv --into SHOP'"
+    )
 
 
 def split_by_query(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:

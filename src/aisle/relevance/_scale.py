@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,14 @@ class Scale:
     def __len__(self) -> int:
         """C."""
         return len(self.grades)
+
+    def to_json(self) -> list[list[Any]]:
+        return [list(self.grades), list(self.names), list(self.meanings)]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Sequence[Any]]) -> Scale:
+        """The scale whose ``to_json`` this is."""
+        return cls(*map(tuple, value))
 
     def places(self, grade_N: Array) -> Array:
         """int64[N]: 0 for the worst grade, C - 1 for the best.  Raises ContractError for a grade outside the scale."""

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from time import monotonic
+from typing import Generic, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -37,7 +38,7 @@ class ServedMethod(Method):
     """
     top        candidates of a request that are judged, those that a retriever ranked best
     budget_ms  time for them, per batch of requests; the request's own deadline holds as well
-    chunk      items judged between two looks at the clock
+    chunk      items judged in one pass, between two looks at the clock
     """
 
     top: int = Field(50, ge=1)
@@ -96,14 +97,17 @@ class Reader(ABC):
         return out
 
 
-class ServingStage:
+R = TypeVar("R", bound=Reader)
+
+
+class ServingStage(Generic[R]):
     """Fitted: ``relevance`` float32[N], the expected grade from 0 (worst) to 1 (best), and ``tier`` int8[N].
 
     What was not judged (beyond ``top``, or when time was up) takes the lowest relevance judged in its request, 0 where
     nothing was, and the tier -1.  ``threshold`` is CumPT's.
     """
 
-    def __init__(self, method: ServedMethod, env: Env, reader: Reader, threshold: float) -> None:
+    def __init__(self, method: ServedMethod, env: Env, reader: R, threshold: float) -> None:
         self.method, self.env, self.reader, self.threshold = method, env, reader, threshold
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:

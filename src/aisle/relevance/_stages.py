@@ -17,6 +17,7 @@ from torch import nn
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
 from aisle.core.env import Env
+from aisle.core.errors import StateError
 from aisle.core.lists import Array
 from aisle.core.method import Method
 from aisle.core.shop import ShopView
@@ -47,10 +48,8 @@ class Stages:
         name = registry.name_of(method)
         if env.scratch is None:
             return cls(name, env, None, workers)
-        judged = [shop.judgments(part) for part in ("train", "validation")]
-        seen = [[j.lists.item.tobytes(), j.lists["grade"].tobytes()] for j in judged]
-        words = hashlib.sha256(b"".join(b for pair in seen for b in pair) + "\n".join(judged[0].query).encode())
-        parts = [method.model_dump(mode="json"), env.seed, shop.generation, words.hexdigest()]
+        judged = [shop.judgments(part).digest() for part in ("train", "validation")]
+        parts = [method.model_dump(mode="json"), env.seed, shop.generation, judged]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         return cls(name, env, env.scratch / f"{name}-{digest}", workers)
 
@@ -65,11 +64,7 @@ class Stages:
         is_over = done.exists()
         self.workers.barrier()
         if is_over:
-            from safetensors.torch import load_file
-
-            module.load_state_dict(load_file(weights, device=str(module.device)), strict=False)
-            found: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-            return found
+            return _again(module, weights, done)
         result = dict(work(self.home / stage))
         if self.workers.rank == 0:
             from safetensors.torch import save_file
@@ -115,6 +110,22 @@ class Stages:
         """The fit is over: its stages are forgotten."""
         if self.home is not None and self.workers.rank == 0:
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _again(module: Backbone, weights: Path, done: Path) -> Mapping[str, Any]:
+    """What a finished stage returned; ``module`` is as it left it.  Raises StateError for files that are damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        learned = load_file(weights, device=str(module.device))
+        found: Mapping[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise StateError(
+            f"{weights} of a fit that was stopped is damaged ({error}); remove {weights.parent} and fit again"
+        ) from None
+    module.load_state_dict(learned, strict=False)
+    return found
 
 
 def _npy(array: Array) -> bytes:

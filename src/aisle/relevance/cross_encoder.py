@@ -32,22 +32,28 @@ from aisle.nn.encoders.bert import Bert, bert_of, best_dtype
 from aisle.nn.encoders.checkpoint import Checkpoint, minilm_checkpoint, read_checkpoint
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.nn.encoders.pieces import Pieces
-from aisle.relevance._llm import threads
+from aisle.relevance._item_texts import item_texts
+from aisle.relevance._pair_reader import PairReader
 from aisle.relevance._pairs import Pairs, class_weights, training_pairs
-from aisle.relevance._prompts import item_texts
 from aisle.relevance._scale import Scale
-from aisle.relevance._serving import Reader, ServedMethod, ServingStage
+from aisle.relevance._serving import ServedMethod, ServingStage
 from aisle.relevance._stages import Stages
 from aisle.relevance._tiers import fit_threshold
 from aisle.training.batches import RowBatches
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import seeded
 
 NAME = "relevance.cross_encoder"
-MAX_QUERY_TOKENS = 24
 
 
 class Scratch(Settings):
-    """Of a network without pre-trained weights: its size, the words it learns, and its own, higher rate."""
+    """Of a network without pre-trained weights.
+
+    width, hidden  of its vectors, and between the two products of a block
+    layers, heads  blocks, and heads of attention in each
+    vocabulary     pieces of words that it learns at most
+    lr             its own rate, higher than ``train.lr``, which is for weights that know something
+    """
 
     width: int = Field(128, ge=8)
     layers: int = Field(3, ge=1)
@@ -113,11 +119,10 @@ class CrossEncoder(ServedMethod):
         self, pairs: Pairs, held: Pairs, items: Items, env: Env, given: Given = NOTHING, stages: Stages | None = None
     ) -> CrossEncoderStage:
         """The judge that learns from ``pairs``; ``held`` choose its moment and its threshold."""
-        with threads(self.threads), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(env.seed)
+        with seeded(env.seed, self.threads):
             reader = self._reader(pairs.scale, items, pairs.queries)
-            lessons = self._lessons(pairs, env, given)
-            self._train(reader, lessons, held, items, stages or Stages(NAME, env))
+            targets = self._targets(pairs, env, given)
+            self._train(reader, targets, held, items, stages or Stages(NAME, env))
         reader.ready(_dtype(self.precision))
         threshold = fit_threshold(reader.chances_of_pairs(held, items), held.label) if len(held) else 0.5
         return CrossEncoderStage(self, env, reader, threshold)
@@ -167,54 +172,54 @@ class CrossEncoder(ServedMethod):
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
-    def _lessons(self, pairs: Pairs, env: Env, given: Given) -> Lessons:
+    def _targets(self, pairs: Pairs, env: Env, given: Given) -> PairTargets:
         """What is learned: human grades, a teacher's chances, or both."""
         target_NC: Array = np.eye(len(pairs.scale), dtype=np.float32)[pairs.label]
         weight_N = class_weights(pairs)[pairs.label] ** self.class_weight
         if not self.teacher:
-            return Lessons(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
+            return PairTargets(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
         teacher = given.stage("teacher")
         taught_NC = _in_order(teacher, pairs)
         target_NC = self.own * target_NC + (1 - self.own) * taught_NC
-        lessons = Lessons(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
+        targets = PairTargets(pairs.texts, pairs.row, target_NC, weight_N / weight_N.mean())
         if not self.unlabelled or given.candidates is None:
-            return lessons
+            return targets
         asked = sorted(set(pairs.texts))
         lists = given.candidates(Requests.make(asked), 1)
         lists = lists.take(lists.position < self.unlabelled)
         more = teacher.chances(asked, lists)
         texts = [asked[q] for q in lists.owner]
-        return lessons.plus(Lessons(texts, lists.item, more, np.ones(len(texts))))
+        return targets.plus(PairTargets(texts, lists.item, more, np.ones(len(texts))))
 
-    def _train(self, reader: PairReader, lessons: Lessons, held: Pairs, items: Items, stages: Stages) -> None:
+    def _train(self, reader: PairReader, targets: PairTargets, held: Pairs, items: Items, stages: Stages) -> None:
         env = stages.env
         network = reader.network.to(env.device)
         network.bert.tokens.requires_grad_(self.train_words or self.checkpoint() is None)
         settings = (
             self.train if self.checkpoint() is not None else self.train.model_copy(update={"lr": self.scratch.lr})
         )
-        heads, tails = reader.heads(lessons.queries), reader.tails(items, lessons.row)
-        target = torch.from_numpy(lessons.target)
-        weight = torch.from_numpy(lessons.weight.astype(np.float32))
+        heads, tails = reader.heads(targets.queries), reader.tails(items, targets.row)
+        target = torch.from_numpy(targets.target)
+        weight = torch.from_numpy(targets.weight.astype(np.float32))
         network.start_at((target * weight[:, None]).mean(0).to(env.device))
 
-        def batch(rows: Array) -> Lesson:
+        def batch(rows: Array) -> TargetBatch:
             tokens = reader.batch([heads[n] for n in rows], [tails[n] for n in rows])
             of = torch.from_numpy(rows)
-            return Lesson(*(t.to(env.device) for t in (*tokens, target[of], weight[of])))
+            return TargetBatch(*(t.to(env.device) for t in (*tokens, target[of], weight[of])))
 
         def validate(module: nn.Module) -> Mapping[str, float]:
             gold = np.eye(len(held.scale))[held.label]
             chance = np.maximum(reader.chances_of_pairs(held, items), 1e-9)
             return {"loss": float(-(gold * np.log(chance)).sum(1).mean())}
 
-        batches = RowBatches(len(lessons), min(self.batch, len(lessons)), batch, seed=env.seed)
+        batches = RowBatches(len(targets), min(self.batch, len(targets)), batch, seed=env.seed)
         check = validate if len(held) else None
         stages.train("learned", network, batches, pair_loss, settings, stages.home, check)
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class PairTargets:
     """N pairs with their targets: row int32[N], target float32[N, C] (sums to 1), weight float64[N]."""
 
     queries: Sequence[str]
@@ -225,16 +230,16 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.row)
 
-    def plus(self, other: Lessons) -> Lessons:
+    def plus(self, other: PairTargets) -> PairTargets:
         both = (np.concatenate(pair) for pair in zip(self._arrays(), other._arrays(), strict=True))
-        return Lessons([*self.queries, *other.queries], *both)
+        return PairTargets([*self.queries, *other.queries], *both)
 
     def _arrays(self) -> tuple[Array, Array, Array]:
         return self.row, self.target, self.weight
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class TargetBatch:
     """A batch: token, type int64[B, T]; is_token bool[B, T]; target float32[B, C]; weight float32[B]."""
 
     token: Tensor
@@ -244,89 +249,31 @@ class Lesson:
     weight: Tensor
 
 
-def pair_loss(module: nn.Module, batch: Lesson) -> Mapping[str, Tensor]:
+def pair_loss(module: nn.Module, batch: TargetBatch) -> Mapping[str, Tensor]:
     """{"grade": weighted mean over pairs of - sum_c target_c log P(c)}"""
     logp_BC = module(batch.token, batch.type, batch.is_token)
     loss_B = -(batch.target * logp_BC).sum(1)
     return {"grade": (loss_B * batch.weight).sum() / batch.weight.sum().clamp(min=1e-9)}
 
 
-class PairReader(Reader):
-    """A network with its vocabulary."""
-
-    def __init__(self, network: PairNetwork, pieces: Pieces, scale: Scale, max_tokens: int) -> None:
-        self.network, self.pieces, self.max_tokens, self._scale = network, pieces, max_tokens, scale
-
-    @property
-    def scale(self) -> Scale:
-        return self._scale
-
-    def heads(self, queries: Sequence[str]) -> list[Array]:
-        """[CLS] query [SEP]"""
-        pieces = self.pieces
-        return [
-            np.concatenate([[pieces.cls_id], tokens[:MAX_QUERY_TOKENS], [pieces.sep_id]])
-            for tokens in pieces.encode(queries)
-        ]
-
-    def tails(self, items: Items, rows: Array) -> list[Array]:
-        """item [SEP]"""
-        room = self.max_tokens - 3
-        return [
-            np.concatenate([tokens[:room], [self.pieces.sep_id]])
-            for tokens in self.pieces.encode(item_texts(items, rows))
-        ]
-
-    def batch(self, heads: Sequence[Array], tails: Sequence[Array]) -> tuple[Tensor, Tensor, Tensor]:
-        """(token, type, is_token), [B, T] each; a pair that is too long loses the end of its item."""
-        room = [self.max_tokens - len(h) for h in heads]
-        kept = [t if len(t) <= r else np.concatenate([t[: r - 1], t[-1:]]) for t, r in zip(tails, room, strict=True)]
-        length = np.array([[len(h), len(t)] for h, t in zip(heads, kept, strict=True)])
-        place_T = np.arange(int(length.sum(1).max()))
-        is_token = place_T < length.sum(1)[:, None]
-        token = np.full(is_token.shape, self.pieces.pad_id, np.int64)
-        token[is_token] = np.concatenate([part for pair in zip(heads, kept, strict=True) for part in pair])
-        kind = (is_token & (place_T >= length[:, :1])).astype(np.int64)
-        return torch.from_numpy(token), torch.from_numpy(kind), torch.from_numpy(is_token)
-
-    def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
-        device = self.network.out.weight.device
-        with torch.inference_mode():
-            logp_NC = self.network(*(t.to(device) for t in self.batch(heads, tails)))
-        chance_NC: Array = logp_NC.exp().float().cpu().numpy()
-        return chance_NC
-
-    def ready(self, dtype: torch.dtype) -> None:
-        """For serving: matrix products in this precision."""
-        self.network.eval().requires_grad_(False)
-        for part in self.network.bert.modules():
-            if isinstance(part, nn.Linear):
-                part.to(dtype)
-
-
-class CrossEncoderStage(ServingStage):
+class CrossEncoderStage(ServingStage[PairReader]):
     """See ``ServingStage``."""
-
-    def __init__(self, method: CrossEncoder, env: Env, reader: PairReader, threshold: float) -> None:
-        super().__init__(method, env, reader, threshold)
-        self.settings, self.pairs = method, reader
 
     def state(self) -> State:
         """The weights in float32 as far as they are known so (products that serve in bf16 are kept as they serve)."""
-        tensors = {name: t.float().cpu().numpy() for name, t in self.pairs.network.state_dict().items()}
-        scale = self.reader.scale
+        tensors = {name: t.float().cpu().numpy() for name, t in self.reader.network.state_dict().items()}
         values: dict[str, Any] = {
-            "scale": [list(scale.grades), list(scale.names), list(scale.meanings)],
+            "scale": self.reader.scale.to_json(),
             "threshold": self.threshold,
-            "pieces": self.pairs.pieces.to_json(),
-            "config": bert_config(self.pairs.network.bert),
+            "pieces": self.reader.pieces.to_json(),
+            "config": bert_config(self.reader.network.bert),
         }
         return State(tensors, values)
 
     @classmethod
     def restored(cls, method: CrossEncoder, state: State, env: Env) -> CrossEncoderStage:
         values = state.values
-        scale = Scale(*map(tuple, values["scale"]))
+        scale = Scale.from_json(values["scale"])
         network = PairNetwork(Bert(values["config"]), len(scale), method.head)
         network.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in state.tensors.items()})
         reader = PairReader(network.to(env.device), Pieces.from_json(values["pieces"]), scale, method.max_tokens)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aisle.core.atomic import file_hash, sync, sync_tree
+from aisle.core.atomic import disk_errors, file_hash, sync, sync_tree
 from aisle.core.errors import StateError
 from aisle.training.distributed import ALONE, Workers
 
@@ -40,36 +40,44 @@ class Checkpoint:
 
 
 def save(point: Checkpoint, home: Path, keep: int, tables: Any = None, workers: Workers = ALONE) -> None:
-    """Write a checkpoint and forget all but the last ``keep``.  Every process calls this: tables write their shards."""
-    from safetensors.torch import save_file
+    """Write a checkpoint and forget all but the last ``keep``.  Every process calls this: tables write their shards.
 
+    Raises OSError where the disk does not take it; the checkpoints before it stay.
+    """
     place = home / f"step-{point.step:09d}"
     work = home / f".{place.name}.writing"
-    if workers.rank == 0:
-        home.mkdir(parents=True, exist_ok=True)
+    try:
+        if workers.rank == 0:
+            home.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+        workers.barrier()
+        if tables is not None:
+            tables.save(work / "tables")
+        workers.barrier()
+        if workers.rank == 0:
+            _write(point, work)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(work, place)
+            sync(home)
+            for _, old in _places(home)[:-keep]:
+                shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        raise
     workers.barrier()
-    if tables is not None:
-        tables.save(work / "tables")
-    workers.barrier()
-    if workers.rank == 0:
-        tensors = {name: t.detach().cpu().contiguous().clone() for name, t in point.tensors.items()}
-        save_file(tensors, work / "state.safetensors")
-        record = {
-            "format": FORMAT,
-            "step": point.step,
-            "hash": file_hash(work / "state.safetensors"),
-            "values": point.values,
-        }
-        (work / "checkpoint.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        sync_tree(work)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(work, place)
-        sync(home)
-        for _, old in _places(home)[:-keep]:
-            shutil.rmtree(old, ignore_errors=True)
-    workers.barrier()
+
+
+def _write(point: Checkpoint, work: Path) -> None:
+    """The checkpoint's two files, and the whole folder on disk."""
+    from safetensors.torch import save_file
+
+    path = work / "state.safetensors"
+    with disk_errors(path):
+        save_file({name: t.detach().cpu().contiguous().clone() for name, t in point.tensors.items()}, path)
+    record = {"format": FORMAT, "step": point.step, "hash": file_hash(path), "values": point.values}
+    (work / "checkpoint.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    sync_tree(work)
 
 
 def latest(home: Path) -> Checkpoint | None:

@@ -30,6 +30,7 @@ from aisle.core.errors import SettingError, nearest
 from aisle.core.tables import Tables
 from aisle.training import checkpoint
 from aisle.training.batches import Batches
+from aisle.training.best import Best, copied
 from aisle.training.checkpoint import Checkpoint
 from aisle.training.distributed import ALONE, Workers
 from aisle.training.memory import keep_freed
@@ -38,7 +39,7 @@ from aisle.training.schedules import rate_factor
 from aisle.training.settings import TrainSettings, wants_bf16
 
 Losses = Mapping[str, Tensor]
-LossFunction = Callable[[nn.Module, Any], Losses | tuple[Losses, Mapping[str, float]]]
+LossFunction = Callable[[Any, Any], Losses | tuple[Losses, Mapping[str, float]]]
 """(module, batch) -> the losses by task; with figures for the log beside them where there are any."""
 
 
@@ -89,42 +90,42 @@ def train(
     keep_freed()
     with TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[] if device == "cpu" else None):
         home = folder if folder is not None else Path(scratch)
-        run = _Run(module, batches, loss, settings, tables, balancer, shared, validate, workers, seed, device)
-        run.home, run.keeps = home, folder is not None
+        run = _Run(
+            module, batches, loss, settings, tables, balancer, shared, validate, workers, seed, torch.device(device),
+            home, keeps=folder is not None,
+        )  # fmt: skip
         return run.go(progress, task)
 
 
+@dataclass(eq=False)
 class _Run:
-    """One call of ``train``: everything that a checkpoint holds, and the steps."""
+    """One call of ``train``: what it was given, everything that a checkpoint holds, and the steps.
 
-    def __init__(
-        self,
-        module: nn.Module,
-        batches: Batches,
-        loss: LossFunction,
-        settings: TrainSettings,
-        tables: Tables | None,
-        balancer: Balancer | None,
-        shared: Callable[[nn.Module], Sequence[Tensor]] | None,
-        validate: Callable[[nn.Module], Mapping[str, float]] | None,
-        workers: Workers,
-        seed: int,
-        device: str,
-    ) -> None:
-        self.module, self.batches, self.loss, self.settings = module, batches, loss, settings
-        self.tables, self.balancer, self.validate = tables, balancer, validate
-        self.workers, self.seed, self.device = workers, seed, torch.device(device)
-        self.home, self.keeps = Path(), False
-        self.dense = [p for p in module.parameters() if p.requires_grad]
-        self.shared = list(shared(module)) if shared is not None else self.dense
-        self.bf16 = wants_bf16(settings, self.device)
+    home   folder of checkpoints and of the best tables; it outlives the run where it ``keeps``
+    """
+
+    module: nn.Module
+    batches: Batches
+    loss: LossFunction
+    settings: TrainSettings
+    tables: Tables | None
+    balancer: Balancer | None
+    shared: Callable[[nn.Module], Sequence[Tensor]] | None
+    validate: Callable[[nn.Module], Mapping[str, float]] | None
+    workers: Workers
+    seed: int
+    device: torch.device
+    home: Path
+    keeps: bool
+
+    def __post_init__(self) -> None:
+        self.dense = [p for p in self.module.parameters() if p.requires_grad]
+        self.shared_tensors = list(self.shared(self.module)) if self.shared is not None else self.dense
+        self.bf16 = wants_bf16(self.settings, self.device)
         self.optimizer = self._optimizer()
         self.reference: nn.Module | None = None
-        self.step, self.stage, self.stage_step = 0, 0, 0
-        self.stale, self.ended = 0, False
-        self.best_figures: dict[str, float] = {}
-        self.best_tensors: dict[str, Tensor] = {}
-        self.best_tables = ""
+        self.best = Best(self.module, self.tables, self.settings, self.home)
+        self.step, self.stage, self.stage_step, self.ended = 0, 0, 0, False
         self.trained = Trained()
 
     @property
@@ -147,14 +148,14 @@ class _Run:
             progress(task, self.steps_of_stage, self.steps_of_stage)
         finally:
             log.close()
-        self.trained.steps, self.trained.best = self.step, self.best_figures
+        self.trained.steps, self.trained.best = self.step, self.best.figures
         return self.trained
 
     def _train_stage(self, log: MetricsLog, progress: Progress, task: str) -> None:
         """Steps until the stage's steps are done or patience ends."""
         self.module.train()
         stream = _endless(self.batches)
-        while self.stage_step < self.steps_of_stage and not self._out_of_patience():
+        while self.stage_step < self.steps_of_stage and not self.best.is_long_ago:
             figures = self._one_step(stream)
             self.step, self.stage_step = self.step + 1, self.stage_step + 1
             log.write(self.step, figures)
@@ -197,7 +198,7 @@ class _Run:
             sum(losses.values(), torch.zeros((), device=self.device)).backward()
             return figures
         reference = self._reference_losses(batch) if self.balancer.wants_reference else None
-        noted = self.balancer.step(losses, self.shared, reference, self.workers.mean)
+        noted = self.balancer.step(losses, self.shared_tensors, reference, self.workers.mean)
         return {**figures, **noted}
 
     def _precision(self) -> Any:
@@ -229,11 +230,7 @@ class _Run:
             )
         self.trained.validations.append((self.step, figures))
         log.write(self.step, {f"validation/{name}": value for name, value in figures.items()})
-        if self._is_better(figures[watch]):
-            self.best_figures, self.stale = figures, 0
-            self._keep_best()
-        else:
-            self.stale += 1
+        self.best.offer(figures, self.step, is_last=self.stage_step >= self.steps_of_stage)
 
     def _of_active(self, figures: dict[str, float]) -> dict[str, float]:
         """``loss`` without the tasks whose stage is to come: what an untrained head loses must not choose a stage's end."""
@@ -242,36 +239,15 @@ class _Run:
             figures["loss"] = sum(figures[name] for name in names)
         return figures
 
-    def _is_better(self, value: float) -> bool:
-        if not self.best_figures:
-            return True
-        best = self.best_figures[self.settings.watch]
-        return value > best if self.settings.better == "higher" else value < best
-
-    def _keep_best(self) -> None:
-        """Remember the present parameters, unless the stage ends here and they are the module's anyway."""
-        self.best_tensors, self.best_tables = {}, ""
-        if self.stage_step < self.steps_of_stage:
-            self.best_tensors = _copy(self.module)
-            if self.tables is not None:
-                self.best_tables = f"best-{self.step:09d}"
-                self.tables.save(self.home / self.best_tables)
-
-    def _out_of_patience(self) -> bool:
-        return 0 < self.settings.patience <= self.stale
-
     def _end_stage(self) -> None:
         """Back to the best parameters, then another stage or the end."""
-        if self.best_tensors:
-            self.module.load_state_dict(self.best_tensors, strict=False)
-        if self.tables is not None and self.best_tables:
-            self.tables.load(self.home / self.best_tables)
+        self.best.bring_back()
         levels = self._levels()
         if self.balancer is None or not self.balancer.advance(levels):
             self.ended = True
             return
-        self.stage, self.stage_step, self.stale = self.stage + 1, 0, 0
-        self.best_figures, self.best_tensors, self.best_tables = {}, {}, ""
+        self.stage, self.stage_step = self.stage + 1, 0
+        self.best.forget()
         self.optimizer = self._optimizer()
         if self.balancer.wants_reference:
             self._keep_reference()
@@ -279,7 +255,7 @@ class _Run:
     def _levels(self) -> dict[str, float]:
         """task -> loss at the stage's end: of the validation where it gives ``loss/<task>``."""
         prefix = "loss/"
-        return {n.removeprefix(prefix): v for n, v in self.best_figures.items() if n.startswith(prefix)}
+        return {n.removeprefix(prefix): v for n, v in self.best.figures.items() if n.startswith(prefix)}
 
     def _keep_reference(self) -> None:
         """A frozen copy of the dense part; it reads the tables as they are (a copy of all ids would double the memory)."""
@@ -300,17 +276,15 @@ class _Run:
         return torch.optim.AdamW([g for g in groups if g["params"]] or [{"params": []}], self.settings.lr, fused=True)
 
     def _save(self) -> None:
-        tensors = {f"module/{n}": t for n, t in _copy(self.module).items()}
+        tensors = {f"module/{n}": t for n, t in copied(self.module).items()}
         tensors |= {f"optimizer/{n}": t for n, t in checkpoint.optimizer_tensors(self.optimizer).items()}
-        tensors |= {f"best/{n}": t for n, t in self.best_tensors.items()}
+        tensors |= self.best.tensors()
         if self.reference is not None:
-            tensors |= {f"reference/{n}": t for n, t in _copy(self.reference).items()}
+            tensors |= {f"reference/{n}": t for n, t in copied(self.reference).items()}
         values: dict[str, Any] = {
             "stage": self.stage,
             "stage_step": self.stage_step,
-            "stale": self.stale,
-            "best": self.best_figures,
-            "best_tables": self.best_tables,
+            **self.best.values(),
             "validations": self.trained.validations,
             "batches": dict(self.batches.state()),
         }
@@ -327,7 +301,6 @@ class _Run:
             return
         values = point.values
         self.step, self.stage, self.stage_step = point.step, values["stage"], values["stage_step"]
-        self.stale, self.best_figures = values["stale"], values["best"]
         self.trained.validations = [(int(step), dict(figures)) for step, figures in values["validations"]]
         self.batches.load(values["batches"])
         if part := point.part("reference"):
@@ -335,7 +308,7 @@ class _Run:
             assert self.reference is not None
             self.reference.load_state_dict(part, strict=False)
         self.module.load_state_dict(point.part("module"), strict=False)
-        self.best_tensors, self.best_tables = point.part("best"), values["best_tables"]
+        self.best.load(point)
         checkpoint.load_optimizer(self.optimizer, point.part("optimizer"))
         if self.tables is not None and point.folder is not None:
             self.tables.load(point.folder / "tables")
@@ -358,9 +331,3 @@ def _endless(batches: Batches) -> Iterator[Any]:
         for batch in batches:
             empty = 0
             yield batch
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    """The module's own parameters and buffers; tables save themselves."""
-    named = [*module.named_parameters(), *module.named_buffers()]
-    return {name: tensor.detach().clone() for name, tensor in named}

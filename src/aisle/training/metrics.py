@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aisle.core.atomic import write_file
+
 
 class MetricsLog:
     """``metrics.jsonl`` in a folder, one object a line with its ``step``; nothing without a folder.
@@ -48,9 +50,9 @@ def _drop_after(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except ValueError:
+        except (ValueError, TypeError, KeyError):
             break  # the line that a kill cut off
-    path.write_text("".join(kept), encoding="utf-8")
+    write_file(path, lambda work: work.write_text("".join(kept), encoding="utf-8"))
 
 
 def _tensorboard(folder: Path, from_step: int) -> Any:

@@ -175,6 +175,13 @@ class TestNames:
         with pytest.raises(StateError, match="cannot be read"):
             Hf.load(HfShape(name=str(tmp_path / "text.gguf")), end_id=0)
 
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
+    def test_a_file_that_was_cut_off(self, file, tmp_path, share):
+        whole, cut = file.read_bytes(), tmp_path / "cut.gguf"
+        cut.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(StateError, match=r"cut\.gguf cannot be read .*copy it again"):
+            Hf.load(HfShape(name=str(cut)), end_id=0)
+
     def test_a_package_that_is_not_installed(self, monkeypatch):
         monkeypatch.setattr(files, "PACKAGES", {"other": Package("some-project", "no_such_module")})
         with pytest.raises(StateError, match="pip install --no-deps some-project"):

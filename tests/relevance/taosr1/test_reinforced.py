@@ -8,8 +8,8 @@ import torch
 from tests.training.words_world import END, model
 
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import Grammar, Parsed, Rationale, RuleTable
-from aisle.relevance.taosr1.measured import hallucination_rate, measured
+from aisle.relevance._judge.grammar import Grammar
+from aisle.relevance._verdicts import Parsed, Rationale, RuleTable
 from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps, label_reward
 from aisle.training.policy import GroupLoss
 from aisle.training.rollouts import TextRollout
@@ -28,11 +28,6 @@ SAID = {
 @pytest.mark.parametrize(("kind", "earned"), [("outcome", [1, 1, 1, 0, 0]), ("gated", [1, 0, 0, 0, 0])])
 def test_what_an_answer_earns(kind, earned):
     assert [label_reward(parsed, 3, TABLE, kind) for parsed in SAID.values()] == earned
-
-
-def test_hallucination_is_counted_among_answers_that_can_be_read():
-    assert hallucination_rate(list(SAID.values()), TABLE) == pytest.approx(1 / 3)
-    assert hallucination_rate([Parsed(2)], TABLE) is None
 
 
 def test_what_the_grammar_writes_from_the_rule_table_is_no_hallucination():
@@ -96,14 +91,3 @@ def test_the_gradients_of_label_and_reasoning_are_logged_apart():
     assert first["gradient/label"] > 0
     assert first["gradient/reasoning"] > 0
     assert "gradient/label" not in second
-
-
-def test_figures_of_chances():
-    chance_NC = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.2, 0.6], [0.1, 0.2, 0.3, 0.4]])
-    found = measured(chance_NC, np.array([0, 3, 2]), 0.5, list(SAID.values()))
-    assert found.accuracy == 1.0
-    assert found.macro_f1 == 1.0
-    assert found.f1 == [1.0, None, 1.0, 1.0]
-    assert found.argmax_macro_f1 < 1.0
-    assert found.hallucination == pytest.approx(1 / 3)
-    assert found.whole == pytest.approx(3 / 5)

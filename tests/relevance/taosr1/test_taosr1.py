@@ -13,12 +13,12 @@ from tests.training.together import LIMIT_S, run_together
 from aisle.core.env import Env
 from aisle.nn.backbones.backbone import Sampling
 from aisle.recipes.environment import memory_env
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.reasoned import ReasonFirst
 from aisle.relevance._pairs import Pairs, first_queries, split_by_query
 from aisle.relevance._stages import Stages
 from aisle.relevance.taosr1 import TaoSr1
-from aisle.relevance.taosr1.course import Course
-from aisle.relevance.taosr1.reading import ReasonFirst
+from aisle.relevance.taosr1.course import TaoCourse
 from aisle.relevance.taosr1.tuned import examples_of, label_place, rationales_of, written_answers
 from aisle.simulate.known import two_tastes
 from aisle.testing.case import fitted_case
@@ -36,8 +36,8 @@ def env(view) -> Env:
     return memory_env(view.items)
 
 
-def course(view, env, **settings) -> Course:
-    return Course.of(TaoSr1.tiny().model_copy(update=settings), view, env, ALONE)
+def course(view, env, **settings) -> TaoCourse:
+    return TaoCourse.of(TaoSr1.tiny().model_copy(update=settings), view, env, ALONE)
 
 
 class TestLabelFirst:
@@ -185,13 +185,13 @@ class TestFit:
         def killed(stages: Stages, folder) -> None:
             raise KeyboardInterrupt
 
-        broken = Course.of(method, view, kept, ALONE)
+        broken = TaoCourse.of(method, view, kept, ALONE)
         broken.correct = lambda folder: killed(broken.stages, folder)  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             broken.taken()
         (home,) = tmp_path.glob("relevance.taosr1-*")
         assert (home / "tuned.json").exists()
-        resumed = Course.of(method, view, kept, ALONE)
+        resumed = TaoCourse.of(method, view, kept, ALONE)
         resumed.tune = lambda folder: killed(resumed.stages, folder)  # type: ignore[method-assign]
         stage = resumed.taken()
         assert not home.exists()
@@ -201,7 +201,7 @@ class TestFit:
     def test_a_step_noise_of_1_gives_verdicts_that_seldom_lead_to_the_label(self, view, env):
         method = TaoSr1.tiny()
         noisy = method.model_copy(update={"rationales": method.rationales.model_copy(update={"step_noise": 1.0})})
-        taken = Course.of(noisy, view, env, ALONE)
+        taken = TaoCourse.of(noisy, view, env, ALONE)
         written = taken.writer.write("lamp", np.arange(10), np.full(10, 3))
         assert all(taken.writer.table.label(r.category, r.attribute) != 3 for r in written)
 

@@ -6,6 +6,7 @@ plain model, which can be trained and saved.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
@@ -97,10 +98,10 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         with redirect_stderr(StringIO()):
             yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, IndexError, struct.error) as error:
         raise StateError(
-            f"{file} cannot be read as a language model ({str(error).splitlines()[0]}); give a {SUFFIX} file of a decoder that "
-            "transformers knows"
+            f"{file} cannot be read as a language model ({str(error).splitlines()[0]}); copy it again, in case it was cut off, or "
+            f"give a {SUFFIX} file of a decoder that transformers knows"
         ) from None
 
 

@@ -13,24 +13,24 @@ Card: docs/methods/lref.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, State
 from aisle.core.shop import ShopView
-from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._judging import JudgeStage
-from aisle.relevance._llm import LlmMethod, threads
-from aisle.relevance._reasoned import LONGEST
+from aisle.relevance._judge.llm import LlmMethod
+from aisle.relevance._judge.reasoned import LONGEST
+from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._writers import Rationales
-from aisle.relevance.lref.course import Course
+from aisle.relevance.lref.course import LrefCourse
 from aisle.relevance.lref.reading import explained_prompts, reader_of
 from aisle.relevance.lref.selection import Selection
 from aisle.relevance.lref.settings import Debiasing, Explaining
 from aisle.relevance.lref.written import aspects_in_words
 from aisle.training.distributed import workers
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import threads
 
 
 class Lref(LlmMethod):
@@ -47,6 +47,8 @@ class Lref(LlmMethod):
     ``order`` is that of reasoning and label in what is explained: the paper's judge reasons first.
     """
 
+    settings_version: ClassVar[int] = 2
+
     order: Literal["reason_first", "label_first"] = "reason_first"
     selection: Selection = Selection()
     rationales: Rationales = Rationales()
@@ -57,11 +59,19 @@ class Lref(LlmMethod):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> LrefStage:
         with threads(self.threads), workers() as group:
-            llm, threshold, report = Course.of(self, shop, env, group).taken()
+            llm, threshold, report = LrefCourse.of(self, shop, env, group).taken()
         return LrefStage(self, env, llm, threshold, report=report)
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> LrefStage:
-        return LrefStage.restored(self, state, env, reader_of(self.decide))  # type: ignore[return-value]
+        return LrefStage.restored(self, state, env, reader_of(self.decide))
+
+    @classmethod
+    def migrate(cls, settings: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 knew over-rating alone, and the share of pairs against it as ``under_share``."""
+        debiasing = dict(settings.get("debiasing", {}))
+        if "under_share" in debiasing:
+            debiasing |= {"other_share": debiasing.pop("under_share"), "against": "optimism"}
+        return {**settings, "debiasing": debiasing}
 
     @classmethod
     def tiny(cls) -> Self:
@@ -81,9 +91,7 @@ class LrefStage(JudgeStage):
         if "ee" not in method.explaining.tasks:
             return [""] * len(item)
         prompts = explained_prompts(self.llm, queries, self.env.engine.items, item)
-        sampling = Sampling(max_new=LONGEST[method.form], temperature=0.0)
-        answers = self.llm.backbone.sample(prompts, 1, sampling)
-        return [aspects_in_words(text) for text in self.llm.words.decode(answers.lists())]
+        return [aspects_in_words(text) for text in self.llm.written(prompts, LONGEST[method.form])]
 
 
 METHOD = Lref

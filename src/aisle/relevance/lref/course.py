@@ -5,8 +5,8 @@ Legend: N pairs, C grades from worst to best.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,17 @@ from torch import Tensor
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import ShopView
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.course import Course, Work, frozen, weights_of
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.measured import measured
+from aisle.relevance._judge.reasoned import LONGEST
 from aisle.relevance._pairs import Pairs, training_pairs
-from aisle.relevance._reasoned import LONGEST
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._stages import Stages
-from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Teacher
-from aisle.relevance._tiers import confusion, cumulative_grade, fit_threshold, macro_f1
+from aisle.relevance._tiers import fit_threshold
 from aisle.relevance._writers import Rationales
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger
+from aisle.relevance._writers.teacher import Teacher
 from aisle.relevance.lref.debiasing import beams_of, bias, preferences
 from aisle.relevance.lref.reading import plain_chances, reader_of
 from aisle.relevance.lref.selection import Selected, select, traffic_of
@@ -32,7 +34,7 @@ from aisle.relevance.lref.tasks import EXPLAIN, MARKS, Lesson, Tasks
 from aisle.training.distributed import Workers
 from aisle.training.preference import PreferenceLoss, preference_batches
 from aisle.training.settings import TrainSettings
-from aisle.training.supervised import Examples, example_batches, supervised_loss
+from aisle.training.supervised import Examples
 
 if TYPE_CHECKING:
     from aisle.relevance.lref import Lref
@@ -40,23 +42,22 @@ if TYPE_CHECKING:
 LOST = 0.01
 """Macro-F1 that a later stage may cost: the paper's own judge trades .003 of it for accuracy in de-biasing."""
 
-Work = Callable[[Path | None], Mapping[str, Any]]
-"""A stage: given its folder, it changes the judge and says what it did."""
 
-
-class Course:
-    """One fit: the judge, what it learns from, and its stages."""
+class LrefCourse(Course["Lref"]):
+    """
+    pairs, held  of training and validation, apart by query
+    tasks        writes what is learned of them
+    """
 
     def __init__(self, method: Lref, shop: ShopView, stages: Stages, llm: Llm, pairs: Pairs, held: Pairs) -> None:
-        self.method, self.shop, self.items, self.stages, self.llm = method, shop, shop.items, stages, llm
-        self.pairs, self.held, self.env = pairs, held, stages.env
+        super().__init__(method, shop.items, stages, llm, held)
+        self.shop, self.pairs = shop, pairs
         self.tagger = Tagger(shop.items)
         writer = method.rationales.writer(shop.items, pairs.scale, stages.env)
         self.tasks = Tasks(llm, shop.items, writer, self.tagger, rules_of(method.rationales), stages.env.seed)
-        self.report: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, method: Lref, shop: ShopView, env: Env, group: Workers) -> Course:
+    def of(cls, method: Lref, shop: ShopView, env: Env, group: Workers) -> LrefCourse:
         pairs, held = training_pairs(shop)
         llm = reader_of(method.decide).made(
             method, pairs.scale, shop.items, pairs.queries, env, marks=MARKS, texts=rules_of(method.rationales).rules
@@ -66,42 +67,34 @@ class Course:
     def taken(self) -> tuple[Llm, float, Mapping[str, Any]]:
         """The judge after its stages, the threshold of its grades, and what each stage said."""
         method, how = self.method, self.method.selection
-        start = {name: tensor.detach().clone() for name, tensor in self.llm.backbone.learned().items()}
-        chosen = self._stage("selected", lambda folder: self._select(start, folder))
+        start = weights_of(self.llm.backbone)
+        chosen = self.run("selected", partial(self._select, start), untold=("places", "trusted"))
         self.llm.backbone.load_state_dict(start, strict=False)
         selected, trusted = (self.pairs.take(np.array(chosen[name], np.int64)) for name in ("places", "trusted"))
         learned = {"all": self.pairs, "trusted": trusted, "nothing": selected}[how.start]
         has_started = len(learned) > len(selected)
         if has_started:
-            self._stage("started", lambda folder: self._tune("started", learned, folder))
-        self._stage("tuned", lambda folder: self._tune("tuned", selected, folder), may_undo=has_started)
+            self.run("started", partial(self._tune, "started", learned))
+        tune = partial(self._tune, "tuned", selected)
+        self.run("tuned", self._unless_worse(tune) if has_started else tune)
         if method.explaining.tasks:
-            self._stage("explained", lambda folder: self._explain(learned, folder), may_undo=True)
+            self.run("explained", self._unless_worse(partial(self._explain, learned)))
         if method.debiasing.on:
-            self._stage("debiased", lambda folder: self.debias(learned, folder), may_undo=True)
-        threshold = 0.5
-        if len(self.held):
-            threshold = fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
+            self.run("debiased", self._unless_worse(partial(self.debias, learned)))
+        threshold = self.threshold()
         self.stages.close()
         return self.llm, threshold, self.report
 
-    def _stage(self, name: str, work: Work, *, may_undo: bool = False) -> dict[str, Any]:
-        tried = self._unless_worse(work) if may_undo and self.method.take_back and len(self.held) else work
-        found = dict(self.stages.run(name, self.llm.backbone, tried))
-        self.report[name] = {key: value for key, value in found.items() if key not in ("places", "trusted")}
-        self.env.log(f"{name}: {self.report[name]}")
-        return found
-
     def _unless_worse(self, work: Work) -> Work:
-        """The stage, undone where it costs more than ``LOST``."""
+        """The stage, taken back where it costs more than ``LOST`` and ``take_back`` is set."""
+        if not (self.method.take_back and len(self.held)):
+            return work
 
         def tried(folder: Path | None) -> Mapping[str, Any]:
-            level, backbone = self._figures()["macro_f1"], self.llm.backbone
-            before = {name: tensor.detach().clone() for name, tensor in backbone.learned().items()}
-            found = work(folder)
-            if found["macro_f1"] >= level - LOST:
+            level = self._figures()["macro_f1"] - LOST
+            found, taken_back = self.attempt(work, folder, lambda found: found["macro_f1"] < level)
+            if not taken_back:
                 return found
-            backbone.load_state_dict(before, strict=False)
             return {**found, **self._figures(), "taken_back": True, "macro_f1_after": found["macro_f1"]}
 
         return tried
@@ -186,21 +179,12 @@ class Course:
         return self.llm.prompts_of(pairs, self.items, cue="" if self._is_plain else f" {EXPLAIN}")
 
     def train(self, name: str, lessons: Sequence[Lesson], settings: TrainSettings, folder: Path | None) -> None:
-        group = self.stages.workers
-        examples = joined([lesson.examples for lesson in lessons])
-        size = max(min(self.method.batch, len(examples)), group.size)
-        # Rows of about two examples: in longer ones attention mostly looks at what it may not see.
-        row_tokens = 2 * max(len(p) + len(a) for p, a in zip(examples.prompts, examples.answers, strict=True))
-        batches = example_batches(
-            examples,
-            size,
-            row_tokens=row_tokens,
-            seed=self.env.seed,
-            device=self.env.device,
-            rank=group.rank,
-            of=group.size,
-        )
-        self.stages.train(name, self.llm.backbone, batches, supervised_loss, settings, folder)
+        """The lessons' examples, mixed."""
+        self.learn(name, joined([lesson.examples for lesson in lessons]), settings, folder)
+
+    def row_tokens(self, examples: Examples) -> int:
+        """Rows of about two examples: in longer ones attention mostly looks at what it may not see."""
+        return 2 * max(len(p) + len(a) for p, a in zip(examples.prompts, examples.answers, strict=True))
 
     def _figures(self) -> dict[str, Any]:
         """Of the validation pairs, at the likeliest grade and at the threshold that suits them; nothing where there are none."""
@@ -208,15 +192,9 @@ class Course:
             return {}
         self.llm.backbone.eval()
         chance_NC, gold_N = self.llm.chances_of_pairs(self.held, self.items), self.held.label
-        num, threshold = len(self.held.scale), fit_threshold(chance_NC, gold_N)
-        graded = cumulative_grade(chance_NC, threshold)
-        accuracy = float(np.trace(confusion(gold_N, graded, num)) / len(gold_N))
-        return {
-            "threshold": threshold,
-            "macro_f1": macro_f1(gold_N, graded, num),
-            "accuracy": accuracy,
-            "argmax_macro_f1": macro_f1(gold_N, chance_NC.argmax(1), num),
-        }
+        threshold = fit_threshold(chance_NC, gold_N)
+        found = measured(chance_NC, gold_N, threshold).as_dict()
+        return {"threshold": threshold, **{name: found[name] for name in ("macro_f1", "accuracy", "argmax_macro_f1")}}
 
     def _bias(self) -> dict[str, Any]:
         """Of the validation pairs' likeliest grades; nothing where there are none."""
@@ -233,11 +211,6 @@ class Course:
 def joined(examples: Sequence[Examples]) -> Examples:
     """One set after the other."""
     return Examples([p for e in examples for p in e.prompts], [a for e in examples for a in e.answers])
-
-
-def frozen(module: Any) -> Any:
-    """The module as it is now, to measure from."""
-    return deepcopy(module).eval().requires_grad_(False)
 
 
 def rules_of(how: Rationales) -> RuleStore:

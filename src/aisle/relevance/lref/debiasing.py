@@ -21,7 +21,7 @@ import torch
 
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Constraint
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._tiers import confusion, optimism
 from aisle.training.preference import Preferences
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.core.shop import Items
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.reasoned import ReasonFirst
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._reasoned import ReasonFirst
 from aisle.relevance._serving import Reader
 from aisle.relevance.lref.tasks import EXPLAIN
 

@@ -28,7 +28,7 @@ from aisle.core.method import Settings
 from aisle.core.shop import ShopView
 from aisle.data.splits import even_folds
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._teacher import Reading, Teacher
+from aisle.relevance._writers.teacher import Reading, Teacher
 
 Helper = Literal["im", "ci", "ms"]
 Learn = Callable[[str, Pairs, Pairs], Array]
@@ -37,16 +37,16 @@ Learn = Callable[[str, Pairs, Pairs], Array]
 
 class Selection(Settings):
     """
-    by         ``helpers``: the three models; ``confident``: confident learning (arXiv:1911.00068), pairs whose label a model
-               disbelieves are left out; ``random``: as many pairs by chance as ``share`` says; ``all``: every pair
-    filters    which of the helpers decide
+    by           ``helpers``: the three models; ``confident``: confident learning (arXiv:1911.00068), pairs whose label a model
+                 disbelieves are left out; ``random``: as many pairs by chance as ``share`` says; ``all``: every pair
+    filters      which of the helpers decide
     mislabelled  ``differs``: MS must not say what the annotator said; ``agrees``: it must (the other reading of the paper)
-    folds      parts of the queries, each judged by helpers that learned from the others
-    sample     share of the other parts' pairs that IM and CI learn from
-    share      of ``random``
-    start      what the judge learns before the selected pairs, which are few and hard, and what is then explained and made into
-               preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones believe
-               in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
+    folds        parts of the queries, each judged by helpers that learned from the others: every helper is trained so often
+    sample       share of the other parts' pairs that IM and CI learn from
+    share        of all pairs, kept by ``random``
+    start        what the judge learns before the selected pairs, which are few and hard, and what is then explained and made
+                 into preferences: ``all`` pairs; ``trusted``, those whose label the helpers believe (good helpers: weak ones
+                 believe in the commonest grades alone); or ``nothing``: the selected pairs are all there is, as in the paper
     """
 
     by: Literal["helpers", "confident", "random", "all"] = "helpers"
@@ -200,7 +200,10 @@ def _cross_fitted(
     """float32[N, C]: chances of each pair by a helper that saw none of its query's pairs."""
     used = np.unique(pairs.query)
     if len(used) < how.folds:
-        raise SettingError(f"{len(used)} judged queries cannot fill {how.folds} folds; set selection.by=all")
+        raise SettingError(
+            f"the helpers of selection.by={how.by} need a judged query for each of {how.folds} folds, and there are {len(used)}; "
+            "grade more queries, or set selection.by=all"
+        )
     fold_N = even_folds([pairs.queries[e] for e in used], how.folds, seed)[np.searchsorted(used, pairs.query)]
     out = np.zeros((len(pairs), len(pairs.scale)), np.float32)
     for fold in range(how.folds):

@@ -36,7 +36,7 @@ class Debiasing(Settings):
                  the usual .1, meant for long answers, pushes on until it has moved by tens
     nll          weight of - log pi a token of the preferred answers (the paper's alpha, as far as it can be told)
     most         prompts that are searched at most
-    batch, train pairs a step, and the loop's settings
+    batch, train  pairs a step, and the loop's settings
     """
 
     on: bool = True

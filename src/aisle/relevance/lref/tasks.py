@@ -19,12 +19,12 @@ import numpy as np
 
 from aisle.core.lists import Array
 from aisle.core.shop import Items
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Rationale, RuleTable
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._rules import RuleStore
-from aisle.relevance._tagger import Asked, Said, Tagger
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Rationale, RuleTable
 from aisle.relevance._writers import Writer
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Asked, Said, Tagger
 from aisle.training.supervised import Examples
 
 Task = Literal["plain", "ee", "ra", "dr"]

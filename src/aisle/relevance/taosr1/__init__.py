@@ -17,14 +17,15 @@ from pydantic import Field
 from aisle.core.env import Env
 from aisle.core.method import NOTHING, Given, State
 from aisle.core.shop import ShopView
-from aisle.relevance._judging import JudgeStage
-from aisle.relevance._llm import LlmMethod, threads
+from aisle.relevance._judge.llm import LlmMethod
+from aisle.relevance._judge.reasoned import judge_of
+from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._writers import Rationales
-from aisle.relevance.taosr1.course import Course
-from aisle.relevance.taosr1.reading import judge_of
+from aisle.relevance.taosr1.course import TaoCourse
 from aisle.relevance.taosr1.settings import BY_MACRO_F1, Correction, Reinforcement
 from aisle.training.distributed import workers
 from aisle.training.settings import TrainSettings
+from aisle.training.threads import threads
 
 
 class TaoSr1(LlmMethod):
@@ -63,7 +64,7 @@ class TaoSr1(LlmMethod):
 
     def fit(self, shop: ShopView, env: Env, given: Given = NOTHING) -> JudgeStage:
         with threads(self.threads), workers() as group:
-            return Course.of(self, shop, env, group).taken()
+            return TaoCourse.of(self, shop, env, group).taken()
 
     def restore(self, state: State, env: Env, given: Given = NOTHING) -> JudgeStage:
         return JudgeStage.restored(self, state, env, judge_of(self.order))

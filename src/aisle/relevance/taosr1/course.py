@@ -5,8 +5,7 @@ Legend: N pairs, C grades.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,17 @@ import numpy as np
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items, ShopView
-from aisle.nn.backbones.backbone import Backbone, Sampling
-from aisle.relevance._grammar import Parsed, Rationale, RuleTable
-from aisle.relevance._judging import JudgeStage
-from aisle.relevance._llm import Llm
+from aisle.nn.backbones.backbone import Sampling
+from aisle.relevance._judge.course import Course, Work, frozen
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.measured import measured, said_of_pairs
+from aisle.relevance._judge.reasoned import LONGEST, judge_of
+from aisle.relevance._judge.serving import JudgeStage
 from aisle.relevance._pairs import Pairs, balanced, class_weights, first_queries, split_by_query, training_pairs
 from aisle.relevance._stages import Stages, Validate
 from aisle.relevance._tiers import fit_threshold
+from aisle.relevance._verdicts import Parsed, Rationale, RuleTable
 from aisle.relevance._writers import Writer
-from aisle.relevance.taosr1.measured import measured, said_of_pairs
-from aisle.relevance.taosr1.reading import LONGEST, judge_of
 from aisle.relevance.taosr1.reinforced import LabelGradient, grpo_steps
 from aisle.relevance.taosr1.samples import Samples, correction_pairs, pass_at, sampled
 from aisle.relevance.taosr1.tuned import examples_of, rationales_of, written_answers
@@ -33,8 +33,7 @@ from aisle.training.lessons import RolloutBatches, lesson_loss
 from aisle.training.loop import Trained
 from aisle.training.policy import GroupLoss
 from aisle.training.preference import PreferenceLoss, preference_batches
-from aisle.training.settings import TrainSettings
-from aisle.training.supervised import Examples, example_batches, supervised_loss
+from aisle.training.supervised import Examples
 
 if TYPE_CHECKING:
     from aisle.relevance.taosr1 import TaoSr1
@@ -49,9 +48,8 @@ WATCHED = 1500
 """Validation pairs, in whole queries, that are judged while a stage trains; its figures at the end are of all of them."""
 
 
-class Course:
+class TaoCourse(Course["TaoSr1"]):
     """
-    llm       the judge in the making
     tuning, pool, held  pairs of fine-tuning, of the two later stages, and of validation, apart by query
     """
 
@@ -64,14 +62,13 @@ class Course:
         pairs: tuple[Pairs, Pairs, Pairs],
         writer: Writer | None = None,
     ) -> None:
-        self.method, self.items, self.stages, self.llm = method, items, stages, llm
-        self.tuning, self.pool, self.held = pairs
+        self.tuning, self.pool, held = pairs
+        super().__init__(method, items, stages, llm, held)
         self.watched = first_queries(self.held, WATCHED)
         self.writer = writer or method.rationales.writer(items, self.tuning.scale, stages.env)
-        self.report: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, method: TaoSr1, shop: ShopView, env: Env, group: Workers) -> Course:
+    def of(cls, method: TaoSr1, shop: ShopView, env: Env, group: Workers) -> TaoCourse:
         pairs, held = training_pairs(shop)
         tuning, pool = split_by_query(pairs, method.pool_share, env.seed)
         writer = method.rationales.writer(shop.items, pairs.scale, env)
@@ -81,28 +78,27 @@ class Course:
 
     def taken(self) -> JudgeStage:
         method, pool = self.method, self.pool
-        self._stage("tuned", self.tune)
+        self.run("tuned", self._if_better(self.tune))
         if method.order != "label_only" and len(pool) and method.correction.samples:
-            self._stage("corrected", self.correct)
+            self.run("corrected", self._if_better(self.correct))
         if len(pool) and method.reinforcement.steps:
-            self._stage("reinforced", self.reinforce)
-        threshold = self._threshold()
+            self.run("reinforced", self._if_better(self.reinforce))
+        threshold = self.threshold()
         self.stages.close()
-        return JudgeStage(method, self.stages.env, self.llm, threshold, report=self.report)
+        return JudgeStage(method, self.env, self.llm, threshold, report=self.report)
 
-    def _stage(self, name: str, work: Callable[[Path | None], Mapping[str, Any]]) -> None:
-        self.report[name] = self.stages.run(name, self.llm.backbone, lambda folder: self._if_better(work, folder))
-        self.stages.env.log(f"{name}: {self.report[name]}")
+    def _if_better(self, work: Work) -> Work:
+        """The stage, taken back where it leaves the validation pairs worse judged than the stages before it did."""
 
-    def _if_better(self, work: Callable[[Path | None], Mapping[str, Any]], folder: Path | None) -> Mapping[str, Any]:
-        """A stage, taken back where it leaves the validation pairs worse judged than the stages before it did."""
-        before = {name: tensor.clone() for name, tensor in self.llm.backbone.learned().items()}
-        found = work(folder)
+        def tried(folder: Path | None) -> Mapping[str, Any]:
+            found, taken_back = self.attempt(work, folder, self._is_worse)
+            return {**found, "kept": not taken_back}
+
+        return tried
+
+    def _is_worse(self, found: Mapping[str, Any]) -> bool:
         reached = [stage["macro_f1"] for stage in self.report.values() if stage["kept"] and "macro_f1" in stage]
-        kept = not reached or "macro_f1" not in found or found["macro_f1"] >= max(reached)
-        if not kept:
-            self.llm.backbone.load_state_dict(before, strict=False)
-        return {**found, "kept": kept}
+        return bool(reached) and "macro_f1" in found and found["macro_f1"] < max(reached)
 
     # -- the stages ----------------------------------------------------------------------------------------------------
 
@@ -118,21 +114,12 @@ class Course:
         told = sum(r is not None for r in rationales)
         return {"pairs": len(pairs), "with_rationale": told, "curve": curve(trained), **self.figures()}
 
-    def learn(self, stage: str, examples: Examples, settings: TrainSettings, folder: Path | None) -> Trained:
-        """Supervised training on these examples."""
-        env, group = self.stages.env, self.stages.workers
-        batches = example_batches(
-            examples, self.method.batch, row_tokens=ROW_TOKENS["tiny" if self.method.is_tiny else "pretrained"], seed=env.seed,
-            device=env.device, rank=group.rank, of=group.size,
-        )  # fmt: skip
-        return self.stages.train(stage, self.llm.backbone, batches, supervised_loss, settings, folder, self._validate)
-
     def correct(self, folder: Path | None) -> Mapping[str, Any]:
         """DPO on own mistakes; returns pass@N of the model before, the pairs by kind, and figures.
 
         Of several processes each answers its own share of the pool and learns from its own pairs, as many as the others.
         """
-        how, llm, env, group = self.method.correction, self.llm, self.stages.env, self.stages.workers
+        how, llm, env, group = self.method.correction, self.llm, self.env, self.stages.workers
         pool = self.pool.take(np.arange(group.rank, len(self.pool), group.size))
         samples = self.answers(pool, how.samples, how.temperature)
         num_right = samples.right.sum(1)
@@ -149,12 +136,12 @@ class Course:
             reference=frozen(llm.backbone), seed=env.seed, device=env.device,
         )  # fmt: skip
         loss = PreferenceLoss(beta=how.beta, nll=how.nll)
-        trained = self.stages.train("corrected", llm.backbone, batches, loss, how.train, folder, self._validate)
+        trained = self.stages.train("corrected", llm.backbone, batches, loss, how.train, folder, self.watch())
         return {**report, "curve": curve(trained), **self.figures()}
 
     def reinforce(self, folder: Path | None) -> Mapping[str, Any]:
         """GRPO on the pool; returns its size by grade and figures."""
-        how, llm, env = self.method.reinforcement, self.llm, self.stages.env
+        how, llm, env = self.method.reinforcement, self.llm, self.env
         prompts = llm.prompts_of(self.pool, self.items)
         order = np.random.default_rng((env.seed, 0x6790)).permutation(len(self.pool))
         if how.balanced:
@@ -177,7 +164,7 @@ class Course:
             workers=self.stages.workers,
         )  # fmt: skip
         trained = self.stages.train(
-            "reinforced", llm.backbone, batches, lesson_loss(functions), how.train, folder, self._validate
+            "reinforced", llm.backbone, batches, lesson_loss(functions), how.train, folder, self.watch()
         )
         mix = self.pool.take(order).counts().tolist()
         return {"pool": mix, "curve": curve(trained), **self.figures()}
@@ -186,7 +173,7 @@ class Course:
 
     def answers(self, pairs: Pairs, n: int, temperature: float, seed: int | None = None) -> Samples:
         """n answers to each pair, as the judge is now."""
-        env, llm = self.stages.env, self.llm
+        env, llm = self.env, self.llm
 
         def is_right(places: Array, answers: Sequence[Sequence[Array]]) -> Array:
             said = self._read([answer for of in answers for answer in of])
@@ -211,24 +198,20 @@ class Course:
 
     def _written(self, pairs: Pairs, task: str) -> list[Rationale | None]:
         """The writer's rationales; a chat endpoint may take hours, so a person sees how far it is."""
-        return rationales_of(self.writer, pairs, self.stages.env.progress, f"{self.stages.name}: {task}")
+        return rationales_of(self.writer, pairs, self.env.progress, f"{self.stages.name}: {task}")
 
     def _read(self, answers: Sequence[Array]) -> list[Parsed]:
         return [self.llm.grammar.read(text) for text in self.llm.words.decode(answers)]
-
-    def _threshold(self) -> float:
-        """CumPT's threshold from the validation pairs; the median where there are none."""
-        if not len(self.held):
-            return 0.5
-        return fit_threshold(self.llm.chances_of_pairs(self.held, self.items), self.held.label)
 
     def figures(self) -> dict[str, Any]:
         """Of the validation pairs, at the threshold that suits them best; nothing where there are none."""
         return self._figures_of(self.held) if len(self.held) else {}
 
-    @property
-    def _validate(self) -> Validate | None:
-        """What the training loop watches; None without validation pairs."""
+    def row_tokens(self, examples: Examples) -> int:
+        return ROW_TOKENS["tiny" if self.method.is_tiny else "pretrained"]
+
+    def watch(self) -> Validate | None:
+        """Figures of the ``watched`` pairs; None without validation pairs."""
         if not len(self.held):
             return None
         return lambda module: _watched(self._figures_of(self.watched))
@@ -256,10 +239,3 @@ def _words_of_steps(writer: Writer, pairs: Pairs) -> list[str]:
 def curve(trained: Trained) -> list[list[float]]:
     """[step, macro-F1 of the watched pairs] of every validation."""
     return [[step, figures["macro_f1"]] for step, figures in trained.validations]
-
-
-def frozen(module: Backbone) -> Backbone:
-    """A copy of the module as it is now, to measure from."""
-    copy = deepcopy(module).eval()
-    copy.requires_grad_(False)
-    return copy

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Backbone, Sampling
-from aisle.relevance._grammar import Parsed, RuleTable
+from aisle.relevance._verdicts import Parsed, RuleTable
 from aisle.training.advantages import between, group_advantage
 from aisle.training.lessons import Ask, PolicySteps
 from aisle.training.policy import GroupLoss, mean_over_answers
@@ -80,16 +80,15 @@ def grpo_steps(
     *,
     group: int,
     sampling: Sampling,
-    most_right: float = 0.0,
+    most_right: float = 1.0,
     kind: Reward = "outcome",
     clamp: float | None = 2.0,
-    ddof: int = 1,
 ) -> PolicySteps[TextRollout]:
     """GRPO with difficulty-based sampling: only groups with 0 < right answers < gamma are learned from.
 
-    most_right  gamma as a share of the group: 0 stands for the whole group (only all right and all wrong are dropped)
+    most_right  gamma as a share of the group: 1 drops only groups that are all right or all wrong
     """
-    gamma = most_right * group if most_right else group
+    gamma = most_right * group
 
     def sample(module: Backbone, ask: Ask) -> TextRollout:
         return sample_freely(module, ask.index, [prompts[i] for i in ask.index], group, sampling, ask.generator)
@@ -97,7 +96,7 @@ def grpo_steps(
     return PolicySteps(
         sample=sample,
         reward=lambda rollout: rewards(rollout, gold_I, read, table, kind),
-        advantage=lambda reward, rollout: group_advantage(reward, ddof=ddof, clamp=clamp),
+        advantage=lambda reward, rollout: group_advantage(reward, clamp=clamp),
         loss=loss,
         pick=lambda reward, rollout: between(reward, gamma),
     )

@@ -62,7 +62,7 @@ def sampled(
     for start in range(0, len(prompts), CHUNK):
         places = np.arange(start, min(start + CHUNK, len(prompts)))
         generator = torch.Generator(module.device).manual_seed((seed << 24) ^ (SALT << 40) ^ start)
-        drawn = module.sample([prompts[p] for p in places], n, sampling, generator=generator)
+        drawn = module.sample([prompts[p] for p in places.tolist()], n, sampling, generator=generator)
         lists = drawn.lists()
         answers += [lists[k * n : (k + 1) * n] for k in range(len(places))]
         logp[places] = drawn.logp.sum(1).view(-1, n).cpu().numpy()

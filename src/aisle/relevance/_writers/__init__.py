@@ -1,4 +1,8 @@
-"""Who writes the reasoning that a judge learns from: by rules, or a chat endpoint that the user names."""
+"""Who writes the reasoning that a judge learns from: rules over displayed text, or a chat endpoint that the user names.
+
+teacher  by rules: ``tagger`` finds what a query asks for and what an item says, ``rules`` the statement that a verdict quotes
+chat     asks the endpoint
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,12 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.core.shop import Items
-from aisle.relevance._chat import Chat, ChatTeacher
-from aisle.relevance._grammar import Rationale
-from aisle.relevance._rules import RuleStore
 from aisle.relevance._scale import Scale
-from aisle.relevance._tagger import Tagger
-from aisle.relevance._teacher import Teacher
+from aisle.relevance._verdicts import Rationale
+from aisle.relevance._writers.chat import Chat, ChatTeacher
+from aisle.relevance._writers.rules import RuleStore
+from aisle.relevance._writers.tagger import Tagger
+from aisle.relevance._writers.teacher import Teacher
 
 
 class Writer(Protocol):

@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.data.units import WRITTEN, converted
 
 LONGEST = 4
 """Words of a phrase at most."""
+
+MOST_LETTERS = 1000
+"""Of a query or title that are read: more is no wish and no name, and the search for numbers looks back from each."""
 
 NUM_ATTRIBUTES = 24
 NEGATIONS = ("not", "no", "non", "without", "but", "except")
@@ -101,6 +105,7 @@ class Tagger:
 
     def asked(self, query: str) -> Asked:
         """What a query asks for, as far as the catalogue's words tell."""
+        query = query[:MOST_LETTERS]
         words = [word.lower() for word in _WORD.findall(query)]
         categories: list[str] = []
         wanted: list[Wanted] = []
@@ -139,7 +144,7 @@ class Tagger:
             self._said |= dict(zip(new, self._read(np.array(new, np.int32)), strict=True))
         return [self._said[int(row)] for row in rows]
 
-    def _read(self, row_N: np.ndarray) -> Iterable[Said]:
+    def _read(self, row_N: Array) -> Iterable[Said]:
         titles, cents = self._items.text("title", row_N), self._items.number("price_cents", row_N)
         measured = {name: self._items.number(name, row_N) for name in self._units}
         for n, (row, title) in enumerate(zip(row_N.tolist(), titles, strict=True)):
@@ -186,11 +191,12 @@ class Tagger:
         cents = cents[np.isfinite(cents)]
         return float(np.median(cents)) if len(cents) else float("nan")
 
-    def _rows(self, name: str, label: str) -> np.ndarray:
+    def _rows(self, name: str, label: str) -> Array:
         codes, labels = self._codes[name]
         if label not in labels:
             return np.zeros(0, np.int64)
-        return codes.owner[codes.values == labels.index(label)]
+        rows: Array = codes.owner[codes.values == labels.index(label)]
+        return rows
 
     def _labels(self, name: str, row: int) -> tuple[str, ...]:
         codes, labels = self._codes[name]

@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException, IncompleteRead
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +27,36 @@ from aisle.core.errors import AisleError, SettingError
 from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.core.shop import Items
-from aisle.relevance._grammar import ATTRIBUTE, CATEGORY, Rationale, RuleTable
-from aisle.relevance._prompts import item_texts
-from aisle.relevance._rules import RuleStore
+from aisle.relevance._item_texts import item_texts
 from aisle.relevance._scale import Scale
+from aisle.relevance._verdicts import ATTRIBUTE, CATEGORY, Rationale, RuleTable
+from aisle.relevance._writers.rules import RuleStore
 
 BUSY = (408, 409, 429, 500, 502, 503, 504)
 """Answers of a server after which the same question is put again."""
+
+FIRST_PAUSE_S = 1.0
+"""Before a question is put again; each further pause is twice as long."""
+
+LONGEST_PAUSE_S = 60.0
+"""What a server may ask for with Retry-After."""
+
+PART = 1 << 16
+"""Bytes of a reply that are read at once."""
 
 NUM_RULES = 4
 
 
 class Chat(Settings):
     """
-    url         of the endpoint up to its version, such as http://localhost:8000/v1
-    model       as the endpoint names it
-    key         environment variable that holds the key; unset sends none
-    parallel    questions in flight
-    timeout_s   of one question
-    tries       of one question, with growing pauses
-    max_tokens  of an answer
-    temperature it is drawn with
+    url          of the endpoint up to its version, such as http://localhost:8000/v1
+    model        as the endpoint names it
+    key          environment variable that holds the key; unset sends none
+    parallel     questions in flight; a server of one's own answers few at once
+    timeout_s    seconds until the whole answer to a question must be there
+    tries        of one question, with growing pauses
+    max_tokens   of an answer; five short sentences as JSON take about 200
+    temperature  at which an answer is drawn; 0 the likeliest, so that asking again changes nothing
     """
 
     url: str = ""
@@ -90,7 +101,12 @@ class ChatTeacher:
         texts = item_texts(self.items, np.asarray(rows, np.int32))
         asked = [self._question(query, text, int(label)) for text, label in zip(texts, labels, strict=True)]
         with ThreadPoolExecutor(self.chat.parallel) as pool:
-            told = list(pool.map(self._told, asked))
+            futures = [pool.submit(self._told, question) for question in asked]
+            try:
+                told = [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # an endpoint that is gone need not be asked the rest
+                raise
         return [self._rationale(text, int(label)) for text, label in zip(told, labels, strict=True)]
 
     # -- asking --------------------------------------------------------------------------------------------------------
@@ -134,10 +150,9 @@ class ChatTeacher:
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         why = ""
         for attempt in range(self.chat.tries):
-            pause_s = float(2**attempt)
+            pause_s = FIRST_PAUSE_S * 2**attempt
             try:
-                with urllib.request.urlopen(request, timeout=self.chat.timeout_s) as reply:
-                    return _content(json.load(reply), url)
+                return _content(_fetched(request, self.chat.timeout_s), url)
             except urllib.error.HTTPError as error:
                 why = f"HTTP {error.code} {error.reason}"
                 pause_s = _seconds(error.headers.get("Retry-After"), pause_s)
@@ -145,8 +160,8 @@ class ChatTeacher:
                     raise AisleError(
                         f"{url} refuses ({why}); check rationales.chat.model ({self.chat.model!r}) and the key in ${self.chat.key}"
                     ) from None
-            except (OSError, ValueError) as error:
-                why = str(error)
+            except (OSError, ValueError, HTTPException) as error:
+                why = str(error) or type(error).__name__
             if attempt + 1 < self.chat.tries:
                 time.sleep(pause_s)
         raise AisleError(
@@ -198,6 +213,23 @@ class _Kept:
                 file.write(f"\n{line}\n" if file.tell() else f"{line}\n")
 
 
+def _fetched(request: urllib.request.Request, timeout_s: float) -> Any:
+    """The JSON of a reply that is there whole within ``timeout_s``: a server that sends a letter a minute is too slow as well.
+
+    Raises OSError, ValueError or HTTPException.
+    """
+    ends_s = time.monotonic() + timeout_s
+    parts: list[bytes] = []
+    with urllib.request.urlopen(request, timeout=timeout_s) as reply:
+        while part := reply.read1(PART):
+            parts.append(part)
+            if time.monotonic() > ends_s:
+                raise TimeoutError(f"the answer was not whole after {timeout_s:g} s")
+        if reply.length:
+            raise IncompleteRead(b"".join(parts), reply.length)
+    return json.loads(b"".join(parts))
+
+
 def _content(reply: Any, url: str) -> str:
     try:
         return str(reply["choices"][0]["message"]["content"] or "")
@@ -212,7 +244,7 @@ def _object(text: str) -> Mapping[str, Any]:
     start, stop = text.find("{"), text.rfind("}")
     try:
         found = json.loads(text[start : stop + 1])
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -228,10 +260,12 @@ def _line(value: Any) -> str:
 
 
 def _seconds(text: str | None, otherwise: float) -> float:
+    """What Retry-After says where it is a number of seconds."""
     try:
-        return min(float(text), 60.0) if text else otherwise
+        wanted = float(text) if text else otherwise
     except ValueError:
         return otherwise
+    return min(max(wanted, 0.0), LONGEST_PAUSE_S) if not isnan(wanted) else otherwise
 
 
 def _digest(*parts: str) -> str:
