@@ -5,9 +5,11 @@
 
 A generated shop of 2,000 products with 600 judged queries (the annotator errs), as a new user has it; the judge learns from them
 with the settings of a fit.  Then 500 other queries are asked, and nDCG@10 is counted by true grades over the whole catalogue.
-Every weight orders the same candidates by ``score + weight * relevance``; 1 is what a plan does by itself (``Plan.order``).
+Every weight orders the same candidates by ``score + weight * relevance``; without ``--weights`` it is the judge's own loudness,
+which is what a plan does by itself (``Plan.order``).
 
-The judge has the time that it needs for the ``top`` candidates of its settings; a server gives it ``budget_ms``.
+The judge has the time that it needs for the best 50 candidates; ``/16`` is what is left where it has time for the best 16 alone,
+as a cross-encoder has within a server's ``budget_ms`` on one processor.
 
 Legend: Q queries, N candidates.
 """
@@ -18,6 +20,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from time import process_time
 from typing import Any
 
@@ -35,6 +38,7 @@ from aisle.data.view import View
 from aisle.evaluate.significance import paired_difference
 from aisle.recipes import plan
 from aisle.recipes.environment import memory_env
+from aisle.relevance._serving import filled, places
 from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.relevance.lref import Lref
 from aisle.relevance.taosr1 import TaoSr1
@@ -46,6 +50,8 @@ ITEMS, JUDGED, PAIRS, ASKED = 2000, 600, 15_000, 500
 OTHER_QUERIES = 77
 """Seed of the queries that are asked, so that none is graded but by chance; those that are, are left out."""
 DEPTH = 10
+TOPS = (50, 16)
+"""Candidates of a request that are judged."""
 UNHURRIED: dict[str, Any] = {"threads": 1, "budget_ms": 1e9}
 
 
@@ -60,7 +66,7 @@ def judge_of(name: str) -> Method:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judges", nargs="*", choices=("taosr1", "lref", "cross_encoder"), default=["taosr1"])
-    parser.add_argument("--weights", nargs="*", type=float, default=[1.0])
+    parser.add_argument("--weights", nargs="*", type=float, default=[])
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -98,16 +104,17 @@ class GradedShop:
 
 def rows_of(shop: GradedShop, name: str, weights: Sequence[float]) -> Iterator[dict[str, Any]]:
     start_s = process_time()
-    funnel = plan("hybrid").replace(relevance=judge_of(name), utility="score").fit(shop.view, shop.env)
+    judge = judge_of(name)
+    funnel = plan("hybrid").replace(relevance=judge, utility="score").fit(shop.view, shop.env)
     print(f"{name}: {process_time() - start_s:.0f} CPU s", file=sys.stderr, flush=True)
     lists = funnel.ranked(Requests.make([query.text for query in shop.asked]), k=1000)
     is_hard_Q = np.array([query.kind in HARD for query in shop.asked])
     alone_Q = shop.ndcg(lists, lists["score"])
     can_Q = ~np.isnan(alone_Q)
     yield {"metric": f"ndcg@{DEPTH}", "plan": "hybrid", "value": float(alone_Q[can_Q].mean())}
-    for weight in weights:
-        label = f"{name}/{weight:g}"
-        judged_Q = shop.ndcg(lists, lists["score"] + weight * lists["relevance"])
+    for weight, top in product(weights or [judge.loudness], TOPS):
+        label = f"{name}/{weight:g}" + ("" if top == TOPS[0] else f"/{top}")
+        judged_Q = shop.ndcg(lists, lists["score"] + weight * judged_of(lists, top))
         yield {"metric": f"ndcg@{DEPTH}", "plan": label, "value": float(judged_Q[can_Q].mean())}
         for part, in_Q in (("", can_Q), (" of hard queries", can_Q & is_hard_Q)):
             found = paired_difference(judged_Q[in_Q], alone_Q[in_Q])
@@ -115,6 +122,11 @@ def rows_of(shop: GradedShop, name: str, weights: Sequence[float]) -> Iterator[d
                 "metric": f"ndcg@{DEPTH}{part} against hybrid", "plan": label,
                 "value": found.value, "low": found.low, "high": found.high,
             }  # fmt: skip
+
+
+def judged_of(lists: ItemLists, top: int) -> Array:
+    """float32[N]: ``relevance`` where so many of a request had been judged."""
+    return filled(lists["relevance"], (places(lists) < top) & (lists["tier"] >= 0), lists)
 
 
 if __name__ == "__main__":

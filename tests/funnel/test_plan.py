@@ -9,6 +9,7 @@ from aisle import recipes
 from aisle.core.errors import SettingError, UnknownName
 from aisle.funnel import Depth, Plan
 from aisle.ranking.fusion import Fusion
+from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.retrieval.bm25 import Bm25
 from aisle.retrieval.popular import Popular
 
@@ -55,7 +56,9 @@ def test_what_a_judge_says_counts_in_the_order_unless_the_plan_says_otherwise():
     plan = recipes.plan("hybrid")
     assert plan.order == "score"
     judged = plan.replace(relevance=toys.Teacher())
-    assert judged.order == "score + relevance"
+    assert judged.order == "score + 1 * relevance"
+    assert plan.replace(relevance=CrossEncoder(encoder="minilm")).order == "score + 4 * relevance"
+    assert plan.replace(relevance=CrossEncoder(encoder="scratch")).order == "score + 1 * relevance"
     assert judged.replace(utility="score").order == "score"
     assert Plan.from_json(plan.to_json() | {"utility": "score"}).order == "score"
     reader = judged.replace(ranking=toys.ReadsRelevance())

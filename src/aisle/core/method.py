@@ -128,6 +128,7 @@ class Method(Settings):
     reads, writes   columns the fitted stage reads from and writes to its requests or candidates
     bags            the model whose bags of items the fitted stage makes (``core.roles.BagMaker``); "" for none
     counters        what the fitted stage asks ``env.counts`` for; a server keeps these, and no others
+    loudness        what the ``relevance`` that it writes counts for beside the ranking's ``score``, where a plan has no utility
     needs           name -> ``retrieval.bm25`` (a stage of this plan), ``relevance.lref@VERSION`` or ``columns:NAME``
     settings_version, migrate   how older saved settings are brought up to date
     """
@@ -149,6 +150,10 @@ class Method(Settings):
     @property
     def counters(self) -> tuple[Counter, ...]:
         return ()
+
+    @property
+    def loudness(self) -> float:
+        return 1.0
 
     @property
     def needs(self) -> Mapping[str, str]:

@@ -39,8 +39,8 @@ class Plan:
     relevance, ranking, reranking, allocation   one method each, or None
     understanding  name -> enricher of requests, run first
     offline        name -> method fitted only because another one ``needs`` it (a teacher), never served
-    utility        an expression over columns: what candidates are ordered by; empty for ``score``, and for ``score + relevance``
-                   where a stage judges relevance and the ranking does not read what it says
+    utility        an expression over columns: what candidates are ordered by; empty for ``score``, and where a stage judges
+                   relevance and the ranking does not read what it says for ``score`` + the judge's loudness * ``relevance``
     depth          how many items leave a stage
     scenes         retriever -> the scenes it answers in (``search``, ``feed``, ``similar``); one that is not named answers in all
     collapse       show one variant of a product only
@@ -136,9 +136,11 @@ class Plan:
         """The expression that candidates are ordered by: ``utility``, or what stands for an empty one."""
         if self.utility:
             return self.utility
-        is_judged = self.relevance is not None and JUDGED in self.relevance.writes
+        judge = self.relevance
         is_read = self.ranking is not None and JUDGED in self.ranking.reads
-        return f"{RANKED} + {JUDGED}" if is_judged and not is_read else RANKED
+        if judge is None or JUDGED not in judge.writes or is_read:
+            return RANKED
+        return f"{RANKED} + {judge.loudness:g} * {JUDGED}"
 
     def replace(self, **slots: Any) -> Plan:
         """The same plan with these slots changed."""

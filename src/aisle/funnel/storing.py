@@ -75,7 +75,7 @@ def load(shop: Folders, version: str, env: Env) -> Funnel:
         )
     try:
         plan = Plan.from_json(record["plan"])
-    except (SettingError, UnknownName) as error:
+    except SettingError as error:
         raise StateError(
             f"funnel {version} was saved by another aisle, whose plan this one does not know ({error}); fit it again with 'aisle "
             "fit SHOP PLAN'"

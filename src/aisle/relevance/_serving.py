@@ -112,7 +112,7 @@ class ServingStage(Generic[R]):
 
     def score(self, requests: Requests, candidates: ItemLists) -> Mapping[str, Array]:
         chance_NC, judged_N = self._judge(requests, candidates)
-        relevance = _filled(expected(chance_NC), judged_N, candidates)
+        relevance = filled(expected(chance_NC), judged_N, candidates)
         tier = np.where(judged_N, tiers(self.grades(chance_NC), chance_NC.shape[1]), -1)
         return {"relevance": relevance, "tier": tier.astype(np.int8)}
 
@@ -182,7 +182,7 @@ def tiers(place_N: Array, num_grades: int) -> Array:
 def _chunks(requests: Requests, candidates: ItemLists, top: int, chunk: int) -> Iterator[Array]:
     """Rows to judge, ``chunk`` of a request at a time, the best-ranked first and requests in turn."""
     asked = np.array([bool(query.strip()) for query in requests.query], bool)
-    place_N, owner = _places(candidates), candidates.owner
+    place_N, owner = places(candidates), candidates.owner
     chosen = np.flatnonzero((place_N < top) & asked[owner]) if len(owner) else np.zeros(0, np.int64)
     turn = place_N[chosen] // chunk
     order = chosen[np.lexsort((place_N[chosen], owner[chosen], turn))]
@@ -190,7 +190,7 @@ def _chunks(requests: Requests, candidates: ItemLists, top: int, chunk: int) -> 
         yield order[start : start + chunk]
 
 
-def _places(candidates: ItemLists) -> Array:
+def places(candidates: ItemLists) -> Array:
     """int64[N]: 0 for the row of a request that some retriever ranked best, then 1, ...; ties go to the lower catalogue row.
 
     It does not depend on the order of the candidates.
@@ -205,7 +205,7 @@ def _places(candidates: ItemLists) -> Array:
     return place_N
 
 
-def _filled(value_N: Array, judged_N: Array, candidates: ItemLists) -> Array:
+def filled(value_N: Array, judged_N: Array, candidates: ItemLists) -> Array:
     """The values, with the lowest judged one of the request where a row was not judged."""
     if not len(value_N):
         return value_N

@@ -138,9 +138,18 @@ class CrossEncoder(ServedMethod):
             encoder="scratch", scratch=scratch, train=quick, precision="fp32", threads=1, top=1000, budget_ms=1e9
         )
 
+    @property
+    def is_from_scratch(self) -> bool:
+        return self.encoder == "scratch" or (self.encoder == "auto" and not minilm_is_installed())
+
+    @property
+    def loudness(self) -> float:
+        """Chosen on a generated shop, by a record: docs/guides/judges.md."""
+        return 1.0 if self.is_from_scratch else 4.0
+
     def checkpoint(self) -> Checkpoint | None:
         """The pre-trained model that is fine-tuned; None for a network from scratch."""
-        if self.encoder == "scratch" or (self.encoder == "auto" and not minilm_is_installed()):
+        if self.is_from_scratch:
             return None
         return (
             minilm_checkpoint()
