@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -76,6 +76,11 @@ DEBIASED = {
 }  # fmt: skip
 """What differs from the settings of a fit."""
 
+RECORD = (
+    "debias/off", "debias/continued", "debias/mistakes", "debias/on", "explain/none", "explain/ee", "explain/ee+ra+dr",
+    *(f"{group}/{by}" for group in ("select", "started") for by in ("random", "im+ci+ms", "ci+ms")), "cross_encoder",
+)  # fmt: skip
+
 WORLDS: dict[str, Callable[..., Any]] = {"symbols": symbols, "shop": exposed}
 SHAPES = {
     "symbols": TinyShape(width=64, layers=2, heads=4, key_heads=2, head_dim=16, hidden=128, repeats=True),
@@ -94,6 +99,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="*", default=[], help="only these")
     parser.add_argument("--noise", type=float, default=0.1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--record", action="store_true", help="the arms of the record alone")
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--plot", type=Path, help="folder of the pictures")
@@ -101,7 +107,9 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.rows or args.table or args.plot):
         for seed in args.seeds:
-            Sweep(args.world, seed, args.out, args.device, args.noise).run(args.groups, args.arms)
+            Sweep(args.world, seed, args.out, args.device, args.noise).run(
+                args.groups, RECORD if args.record else args.arms
+            )
     runs = read_runs(args.out)
     if args.rows:
         print(json.dumps(list(rows_of(runs)), indent=1))
@@ -125,7 +133,7 @@ class Sweep:
         self.first, self.later, self.dpo = STEPS[world]
         self.curve: list[list[float]] = []
 
-    def run(self, groups: list[str], only: list[str]) -> None:
+    def run(self, groups: Sequence[str], only: Sequence[str]) -> None:
         for group in groups:
             for arm in self.arms(group):
                 if arm not in self.done and (not only or arm in only):
