@@ -71,8 +71,10 @@ EXPLAINED = {
     "none": (), "ee": ("ee",), "ra": ("ra",), "dr": ("dr",), "ee+ra+dr": EVERY,
     "in-order": EVERY, "label-first": EVERY, "blind": EVERY, "blind-labels": EVERY,
 }  # fmt: skip
+AS_PUBLISHED = {"beta": 0.1, "against": "optimism"}
 DEBIASED = {
-    "mistakes": {"beta": 0.1, "held": 0.0}, "held": {"beta": 0.1}, "sharp": {"held": 0.0}, "on": {}, "trusted": {},
+    "mistakes": {**AS_PUBLISHED, "held": 0.0}, "held": AS_PUBLISHED, "sharp": {"held": 0.0, "against": "optimism"}, "on": {},
+    "trusted": {"against": "optimism"},
 }  # fmt: skip
 """What differs from the settings of a fit."""
 
