@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from aisle.core.env import Env
 from aisle.core.errors import SettingError, UnknownName, nearest
@@ -75,11 +76,15 @@ def _value(text: str) -> Any:
 
 
 def _in_words(name: str, error: ValidationError) -> str:
-    parts = [
-        f"{'.'.join(map(str, e['loc'])) or name} is {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
-        for e in error.errors()
-    ]
-    return f"{name}: " + "; ".join(parts)
+    return f"{name}: " + "; ".join(_told(name, one) for one in error.errors())
+
+
+def _told(name: str, error: ErrorDetails) -> str:
+    """What is wrong with one value; of a part, what the part itself said, by its whole path."""
+    where, said = ".".join(map(str, error["loc"])), error.get("ctx", {}).get("error")
+    if isinstance(said, SettingError) and isinstance(error["input"], Mapping):
+        return f"{where}.{str(said).partition(': ')[2]}"
+    return f"{where or name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
 @dataclass(frozen=True, slots=True)
