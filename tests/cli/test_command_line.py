@@ -99,9 +99,9 @@ def test_a_fit_says_which_plan_it_chose(shop: Path) -> None:
 
 
 def test_a_step_of_a_fit_in_words() -> None:
-    said = {"pairs": 120, "macro_f1": 0.61234, "curve": [[1, 0.5]], "f1": [0.1], "kept": True, "second": None}
+    said = {"pairs": 120, "macro_f1": 0.61234, "curve": [[1, 0.5]], "f1": [0.1], "kept": "all", "second": None}
     assert _figures(said) == "pairs 120, macro f1 0.6123"
-    assert _figures({"macro_f1": 0.5, "kept": False}) == _figures({"macro_f1": 0.5, "taken_back": True})
+    assert _figures({"macro_f1": 0.5, "taken_back": True}) == "macro f1 0.5, taken back"
 
 
 def test_a_plan_that_is_not_there_leaves_no_shop_behind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

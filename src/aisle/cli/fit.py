@@ -101,8 +101,7 @@ def _say(fitted: Funnel, name: str, shop: Shop, seconds: float, as_json: bool) -
 def _figures(said: Mapping[str, Any]) -> str:
     """The numbers that a step of a fit reports, and whether it was taken back."""
     numbers = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in said.items() if type(value) in (int, float)]
-    taken_back = said.get("taken_back") or said.get("kept") is False
-    return ", ".join([*numbers, *(["taken back"] if taken_back else [])])
+    return ", ".join([*numbers, *(["taken back"] if said.get("taken_back") else [])])
 
 
 def _shop_of(data: str, into: Path) -> Shop:

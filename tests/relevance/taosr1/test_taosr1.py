@@ -172,7 +172,7 @@ class TestFit:
         taken.correct = lambda folder: spoil(0.4)  # type: ignore[method-assign]
         taken.reinforce = lambda folder: spoil(0.6)  # type: ignore[method-assign]
         report = taken.taken().report
-        assert [report[stage]["kept"] for stage in ("tuned", "corrected", "reinforced")] == [True, False, True]
+        assert ["taken_back" in report[stage] for stage in ("tuned", "corrected", "reinforced")] == [False, True, False]
         moved = taken.llm.backbone.state_dict()["tokens.weight"] - before["tokens.weight"]
         torch.testing.assert_close(moved, torch.ones_like(moved), atol=1e-5, rtol=0)
 

@@ -55,14 +55,14 @@ class Course(Generic[M]):
 
     def attempt(
         self, work: Work, folder: Path | None, is_worse: Callable[[Mapping[str, Any]], bool]
-    ) -> tuple[Mapping[str, Any], bool]:
-        """(what the work says, whether it was taken back): the judge is as it was before where that ``is_worse``."""
+    ) -> Mapping[str, Any]:
+        """What the work says; where that ``is_worse``, the judge is as it was before and ``taken_back`` says so."""
         before = weights_of(self.llm.backbone)
         found = work(folder)
-        worse = is_worse(found)
-        if worse:
-            self.llm.backbone.load_state_dict(before, strict=False)
-        return found, worse
+        if not is_worse(found):
+            return found
+        self.llm.backbone.load_state_dict(before, strict=False)
+        return {**found, "taken_back": True}
 
     def row_tokens(self, examples: Examples) -> int:
         """Of a packed row of supervised training; 0 gives each example a row of its own."""

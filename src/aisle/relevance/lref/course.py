@@ -92,10 +92,10 @@ class LrefCourse(Course["Lref"]):
 
         def tried(folder: Path | None) -> Mapping[str, Any]:
             level = self._figures()["macro_f1"] - LOST
-            found, taken_back = self.attempt(work, folder, lambda found: found["macro_f1"] < level)
-            if not taken_back:
+            found = self.attempt(work, folder, lambda found: found["macro_f1"] < level)
+            if "taken_back" not in found:
                 return found
-            return {**found, **self._figures(), "taken_back": True, "macro_f1_after": found["macro_f1"]}
+            return {**found, **self._figures(), "macro_f1_after": found["macro_f1"]}
 
         return tried
 

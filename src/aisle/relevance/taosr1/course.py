@@ -89,15 +89,11 @@ class TaoCourse(Course["TaoSr1"]):
 
     def _if_better(self, work: Work) -> Work:
         """The stage, taken back where it leaves the validation pairs worse judged than the stages before it did."""
-
-        def tried(folder: Path | None) -> Mapping[str, Any]:
-            found, taken_back = self.attempt(work, folder, self._is_worse)
-            return {**found, "kept": not taken_back}
-
-        return tried
+        return lambda folder: self.attempt(work, folder, self._is_worse)
 
     def _is_worse(self, found: Mapping[str, Any]) -> bool:
-        reached = [stage["macro_f1"] for stage in self.report.values() if stage["kept"] and "macro_f1" in stage]
+        kept = [stage for stage in self.report.values() if not stage.get("taken_back")]
+        reached = [stage["macro_f1"] for stage in kept if "macro_f1" in stage]
         return bool(reached) and "macro_f1" in found and found["macro_f1"] < max(reached)
 
     # -- the stages ----------------------------------------------------------------------------------------------------
