@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from aisle.core.env import Env
 from aisle.core.errors import SettingError, UnknownName, nearest
@@ -79,10 +78,10 @@ def _in_words(name: str, error: ValidationError) -> str:
     return f"{name}: " + "; ".join(_told(name, one) for one in error.errors())
 
 
-def _told(name: str, error: ErrorDetails) -> str:
+def _told(name: str, error: Mapping[str, Any]) -> str:
     """What is wrong with one value; of a part, what the part itself said, by its whole path."""
     where, said = ".".join(map(str, error["loc"])), error.get("ctx", {}).get("error")
-    if isinstance(said, SettingError) and isinstance(error["input"], Mapping):
+    if where and isinstance(said, SettingError) and isinstance(error["input"], Mapping):
         return f"{where}.{str(said).partition(': ')[2]}"
     return f"{where or name} is {error['input']!r}: {error['msg'].removeprefix('Value error, ')}"
 
