@@ -61,6 +61,16 @@ def test_compile_and_facets_go_by_request(items, engine):
     assert first.groups <= first.rows == (match[0] & items.live).sum()
 
 
+def test_two_processes_record_what_each_has_encoded(tmp_path):
+    items = table(generated(20))
+    first = EmbeddedEngine.build(items, tmp_path)
+    second = EmbeddedEngine.open(items, tmp_path)
+    for engine, encoder in ((first, "one"), (second, "other")):
+        engine.put_vectors(encoder, np.arange(20), np.eye(20, 8, dtype=np.float32))
+        engine.save_vectors(encoder, sequence=7)
+    assert EmbeddedEngine.open(items, tmp_path).encoded == {"one": 7, "other": 7}
+
+
 def test_build_open_refresh_and_vectors_on_disk(tmp_path):
     items = table(generated(50))
     engine = EmbeddedEngine.build(items, tmp_path, sequence=7)

@@ -294,7 +294,7 @@ def test_a_failed_save_leaves_the_version_before(tmp_path, monkeypatch):
     again = Impacts.open(tmp_path / "bags", 1)
     assert again.bag(7) == {1: 1.0}, "a put of an index that was saved lasts without another save"
     assert again.bag(8) == {8: 0.5, 9: 1.5}
-    assert not list((tmp_path / "bags").glob(".impacts-*"))
+    assert not list((tmp_path / "bags").glob(".work-*"))
 
 
 @pytest.mark.parametrize("most_changes", [3, 100])

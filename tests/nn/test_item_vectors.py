@@ -49,6 +49,17 @@ def test_a_text_is_encoded_once(tmp_path, coder):
     assert cache.encode(coder.encode, []).shape == (0, DIM)
 
 
+def test_two_processes_over_one_cache_keep_both(tmp_path, coder):
+    one, other = (EncodingCache(tmp_path, "counting", DIM) for _ in range(2))
+    one.encode(coder.encode, ["a"])
+    other.encode(coder.encode, ["b"])
+    one.encode(coder.encode, ["c"])
+    coder.asked.clear()
+    made = EncodingCache(tmp_path, "counting", DIM).encode(coder.encode, ["a", "b", "c"])
+    assert not coder.asked
+    np.testing.assert_array_equal(made, Counting().encode(["a", "b", "c"]))
+
+
 def test_a_cache_goes_on_where_it_stopped(tmp_path, coder):
     EncodingCache(tmp_path, "counting", DIM).encode(coder.encode, ["a", "b"])
     cache = EncodingCache(tmp_path, "counting", DIM)

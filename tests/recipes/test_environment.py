@@ -49,6 +49,17 @@ def test_the_second_opening_builds_nothing(shop, calls):
     np.testing.assert_allclose(second["score"], first["score"], atol=5e-3)
 
 
+def test_a_process_that_wanted_the_same_takes_over_what_another_has_encoded(shop, calls):
+    first, second = open_env(shop), open_env(shop)
+    encode_items(first, shop, "own")
+    encode_items(second, shop, "own")
+    assert calls.count("train") == 1
+    rows = np.arange(first.engine.items.num_rows)
+    assert second.engine.vectors("own").has(rows).all()
+    folder = shop.generation_folder(1) / "vectors" / "own"
+    assert (folder / "CURRENT").read_text() == "v1", "it was written once"
+
+
 def test_nothing_is_trained_before_it_is_needed(shop, calls):
     env = open_env(shop)
     assert "own" in env.encoders

@@ -328,6 +328,10 @@ class Engine(Protocol):
         """Keep the vectors of an encoder in the generation's folder, atomically; nothing where the engine is in memory."""
         ...
 
+    def reopen(self) -> bool:
+        """Go over to what another process has saved since; returns whether that was anything."""
+        ...
+
     def sparse(self, name: str) -> SparseIndex:
         """The bags of a named model.  Raises UnknownName when none were put."""
         ...

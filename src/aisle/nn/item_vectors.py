@@ -6,13 +6,14 @@ An encoding is cached by the hash of its text, so that nothing is encoded twice 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from aisle.core.atomic import write_file
 from aisle.core.env import Encoder, Env, Progress
 from aisle.core.errors import UnknownName
 from aisle.core.lists import Array
@@ -97,14 +98,18 @@ class EncodingCache:
         from safetensors.numpy import save_file
 
         key_N16 = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
-        path = self.folder / f"{self._next:06d}.safetensors"
-        part = path.with_suffix(".part")
-        save_file({"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}, part)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(part, path)
-        self._next += 1
-        self._add(keys, emb_ND.astype(np.float32))
+        tensors = {"key_N16": key_N16.copy(), "emb_ND": emb_ND.astype(np.float32)}
+        write_file(self._new_place(), lambda part: save_file(tensors, part))
+        self._add(keys, tensors["emb_ND"])
+
+    def _new_place(self) -> Path:
+        """An empty file of this process's own; another one may be encoding with the same encoder."""
+        while True:
+            path = self.folder / f"{self._next:06d}.safetensors"
+            self._next += 1
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                return path
 
     def _read(self, path: Path) -> None:
         """Take a segment in; a damaged one is left alone, its texts are encoded again."""

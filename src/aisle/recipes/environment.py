@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from aisle.core.env import Encoder, Env, Progress, silent
+from aisle.core.leases import exclusive
 from aisle.core.shop import Counts, Items
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import open_engine
@@ -14,6 +15,7 @@ from aisle.engine.embedded.log import Log
 from aisle.nn.encoders import Encoders
 from aisle.nn.item_vectors import EncodingCache, cache_name, fill, missing_rows
 
+LOCK = ".lock"
 DEVICE = "AISLE_DEVICE"
 """Environment variable: where torch methods are fitted and serve, such as ``cuda``; the processor without it."""
 
@@ -73,20 +75,29 @@ def own_encoder(items: Items, folder: Path | None, progress: Progress = silent) 
     """The encoder of the shop's own text: loaded from the generation's folder, or trained and, with a folder, saved there."""
     from aisle.nn.encoders.own import OwnEncoder, train_own
 
-    home = None if folder is None else folder / "encoders" / "own"
-    if home is not None and (home / "features.json").exists():
-        return OwnEncoder.load(home)
-    encoder = train_own(items, progress=progress)
-    if home is not None:
-        encoder.save(home)
-    return encoder
+    if folder is None:
+        return train_own(items, progress=progress)
+    home = folder / "encoders" / "own"
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(home.parent / LOCK):
+        if not (home / "features.json").exists():
+            train_own(items, progress=progress).save(home)
+    return OwnEncoder.load(home)
 
 
 def encode_items(env: Env, shop: Shop, encoder: str, *, progress: Progress = silent) -> None:
-    """Give every live item a vector of this encoder, and keep the index and the encodings in the shop's folder."""
+    """Give every live item a vector of this encoder, and keep the index and the encodings in the shop's folder.
+
+    Of several processes that want the same one encodes, and the others wait and take over what it has saved.
+    """
     if not len(missing_rows(env, encoder)):
         return
-    coder = env.encoder(encoder)
-    cache = EncodingCache(shop.folder / "cache" / "encodings", cache_name(coder), coder.dim)
-    fill(env, encoder, cache=cache, progress=progress)
-    env.engine.save_vectors(encoder)
+    home = shop.folder / "cache" / "encodings"
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive(home / LOCK):
+        env.engine.reopen()
+        if not len(missing_rows(env, encoder)):
+            return
+        coder = env.encoder(encoder)
+        fill(env, encoder, cache=EncodingCache(home, cache_name(coder), coder.dim), progress=progress)
+        env.engine.save_vectors(encoder)

@@ -189,7 +189,9 @@ class EmbeddedEngine:
         """Replace entries of ``engine.json``; a fit in another process may have replaced others."""
         assert self._folder is not None
         with exclusive(self._folder / LOCK):
-            self._saved = Saved.read(self._folder)._replace(**changes)
+            saved = Saved.read(self._folder)
+            encoded = {**saved.encoded, **changes.pop("encoded", {})}
+            self._saved = saved._replace(encoded=encoded, **changes)
             self._saved.write(self._folder)
             self._pointers[POINTER] = stamp(self._folder / POINTER)
 

@@ -30,7 +30,7 @@ from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.impacts_overrides import Edit, Overrides
 from aisle.engine.embedded.impacts_segment import Best, Segment, query_of, warm
 from aisle.engine.embedded.impacts_snapshot import Snapshot
-from aisle.engine.embedded.versions import Home
+from aisle.engine.embedded.versions import Home, writing
 
 SMALL_POSTINGS = 1 << 18
 """Segments of up to this many postings are merged while their writer waits, which takes milliseconds."""
@@ -41,7 +41,7 @@ FEW_ROWS = 0.05
 
 
 class Impacts:
-    """The bags of one model; implements ``core.shop.SparseIndex``.  One writer and any number of reading threads."""
+    """The bags of one model; implements ``core.shop.SparseIndex``.  Of its threads one at a time writes."""
 
     def __init__(self, parts: Sequence[Segment] = (), home: Array | None = None, *, generation: int = 0) -> None:
         warm()
@@ -302,7 +302,9 @@ class Impacts:
         if self._home is not None:
             if self._home.num_changes >= files.MOST_CHANGES:
                 self._write(self._home.folder)
-            self._home.add(change)
+            with writing(self._home.folder):
+                self.follow()
+                self._home.add(change)
 
     def _write(self, folder: Path) -> None:
         self.compact()

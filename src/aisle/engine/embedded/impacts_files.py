@@ -6,11 +6,9 @@ Beside the versions stands ``overrides.json``.  Legend: N rows, I rows of the ca
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from zipfile import BadZipFile
 
@@ -22,7 +20,7 @@ from aisle.core.errors import GenerationError, StateError
 from aisle.core.lists import Array
 from aisle.engine.embedded import versions
 from aisle.engine.embedded.impacts_segment import Segment
-from aisle.engine.embedded.versions import Home
+from aisle.engine.embedded.versions import Home, Work, writing
 
 FORMAT = 1
 MOST_CHANGES = 128
@@ -101,18 +99,18 @@ def _check(folder: Path, place: Path, record: Mapping[str, Any], generation: int
 
 def write(folder: Path, part: Segment, rows: Array, generation: int) -> Home[Change]:
     """A new current version of these postings, without changes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(mkdtemp(prefix=".impacts-", dir=folder))
+    work = Work(folder)
     try:
-        part.save(work)
-        np.save(work / "home.npy", rows)
-        hashes = {path.name: file_hash(path) for path in sorted(work.glob("*.npy"))}
+        part.save(work.place)
+        np.save(work.place / "home.npy", rows)
+        hashes = {path.name: file_hash(path) for path in sorted(work.place.glob("*.npy"))}
         record = {"format": FORMAT, "generation": generation, "number": part.number, "hashes": hashes}
-        (work / "impacts.json").write_text(json.dumps(record, indent=1))
-        sync_tree(work)
-        versions.publish(folder, work, ".impacts-*")
+        (work.place / "impacts.json").write_text(json.dumps(record, indent=1))
+        sync_tree(work.place)
+        with writing(folder):
+            versions.publish(work)
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        work.discard()
         raise
     return Home.held(folder, Change.read)
 

@@ -9,7 +9,7 @@ Legend: Q queries, N rows, I rows of the catalogue, K cut-off, D width.
 
 from __future__ import annotations
 
-import shutil
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from threading import RLock, Thread
@@ -26,14 +26,14 @@ from aisle.engine.embedded.vectors_kernels import IN_BASE
 from aisle.engine.embedded.vectors_search import NOTHING, nearest, warm
 from aisle.engine.embedded.vectors_segment import ONE_CELL, Segment, bits_of
 from aisle.engine.embedded.vectors_state import State
-from aisle.engine.embedded.versions import Home
+from aisle.engine.embedded.versions import Home, writing
 
 FOLD_ROWS, FOLD_SHARE = 8192, 0.05
 """The delta is folded in the background when it holds more rows than this, and than this share of the base."""
 
 
 class Vectors:
-    """The vectors of one encoder; implements ``core.shop.VectorIndex``.  One writer and any number of reading threads."""
+    """The vectors of one encoder; implements ``core.shop.VectorIndex``.  Of its threads one at a time writes."""
 
     def __init__(self, base: Segment, *, generation: int = 0, one_cell: int = ONE_CELL) -> None:
         _warm()
@@ -179,9 +179,12 @@ class Vectors:
         """Put the vectors of these rows, or forget them; kept on disk first where there is a folder."""
         with self._writing:
             if self._home is not None:
-                self._home.add(files.Change(rows, bits_ND))
-                if self._home.num_changes >= files.MOST_CHANGES:
-                    self._home.replace(self._state.changed(rows, bits_ND).since_base() or files.Change(rows, bits_ND))
+                with writing(self._home.folder):
+                    self.follow()
+                    self._home.add(files.Change(rows, bits_ND))
+                    if self._home.num_changes >= files.MOST_CHANGES:
+                        after = self._state.changed(rows, bits_ND)
+                        self._home.replace(after.since_base() or files.Change(rows, bits_ND))
             self._state = self._state.changed(rows, bits_ND)
             if self._state.num_stale > max(FOLD_ROWS, FOLD_SHARE * self._state.base.num_rows) and self._folding is None:
                 self._folding = Thread(target=self._fold, args=(self._state,), name="aisle-vectors")
@@ -192,14 +195,15 @@ class Vectors:
         try:
             base = self._folded(then)
             work = None if self._home is None else files.prepare_version(self._home.folder, base, self._generation)
-            with self._writing:
+            with self._writing, nullcontext() if work is None else writing(work.folder):
+                self.follow()
                 if self._state.base is not then.base:
                     if work is not None:
-                        shutil.rmtree(work, ignore_errors=True)
+                        work.discard()
                     return
                 later = self._state.since(then)
-                if work is not None and self._home is not None:
-                    self._home, base = files.publish(self._home.folder, work, self._generation, later)
+                if work is not None:
+                    self._home, base = files.publish(work, later)
                 state = State.of(base)
                 self._state = state if later is None else later.applied(state, State.changed)
         finally:

@@ -6,11 +6,9 @@ Legend: N rows, D width.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TypeVar
 from zipfile import BadZipFile
 
@@ -21,7 +19,7 @@ from aisle.core.errors import GenerationError, StateError
 from aisle.core.lists import Array
 from aisle.engine.embedded import versions
 from aisle.engine.embedded.vectors_segment import ARRAYS, Segment
-from aisle.engine.embedded.versions import Home, change_path
+from aisle.engine.embedded.versions import Home, Work, change_path, writing
 
 FORMAT = 2
 MOST_CHANGES = 64
@@ -96,30 +94,31 @@ def open_version(folder: Path, generation: int) -> tuple[Home[Change], Segment]:
 
 def write_version(folder: Path, base: Segment, generation: int) -> None:
     """A new current version."""
-    publish(folder, prepare_version(folder, base, generation), generation, None)
+    work = prepare_version(folder, base, generation)
+    with writing(folder):
+        versions.publish(work)
 
 
-def prepare_version(folder: Path, base: Segment, generation: int) -> Path:
+def prepare_version(folder: Path, base: Segment, generation: int) -> Work:
     """The files of a version, on disk under a name that nobody opens."""
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(mkdtemp(prefix=".vectors-", dir=folder))
+    work = Work(folder)
     try:
-        base.save(work)
-        hashes = {path.name: file_hash(path) for path in sorted(work.glob("*.npy"))}
+        base.save(work.place)
+        hashes = {path.name: file_hash(path) for path in sorted(work.place.glob("*.npy"))}
         record = {"format": FORMAT, "generation": generation, "hashes": hashes}
-        (work / "vectors.json").write_text(json.dumps(record, indent=1))
-        sync_tree(work)
+        (work.place / "vectors.json").write_text(json.dumps(record, indent=1))
+        sync_tree(work.place)
     except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+        work.discard()
         raise
     return work
 
 
-def publish(folder: Path, work: Path, generation: int, change: Change | None) -> tuple[Home[Change], Segment]:
-    """Make prepared files, with a change on top of them, the current version; older ones go once nobody uses them."""
+def publish(work: Work, change: Change | None) -> tuple[Home[Change], Segment]:
+    """Make prepared files, with a change on top of them, the current version, in ``writing``."""
     if change is not None:
-        change.write(change_path(work, 1))
-    versions.publish(folder, work, ".vectors-*")
-    home = Home.held(folder, Change.read)
+        change.write(change_path(work.place, 1))
+    versions.publish(work)
+    home = Home.held(work.folder, Change.read)
     home.known = int(change is not None)
     return home, Segment.load(home.place)

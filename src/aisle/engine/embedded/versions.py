@@ -1,7 +1,9 @@
 """Versions of an index on disk, and beside the current one what was put since it was written.
 
 ``<folder>/CURRENT`` names ``v<n>``; in it stand the arrays of the base and ``change-<n>.npz``, one for each put, which zip
-checks by CRC.  A version that a process has open is not removed.
+checks by CRC.  A version that a process has open is not removed, nor is one that a process is making.
+
+Usually one process writes, but a fit and a server may do so at once: what changes the files that are read stands in ``writing``.
 """
 
 from __future__ import annotations
@@ -9,11 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Generic, Protocol, TypeVar
 
 from aisle.core.atomic import write_file
-from aisle.core.leases import Lease, hold, remove_unused
+from aisle.core.leases import REMOVING, Lease, exclusive, hold, remove_unused
+
+LOCK = ".lock"
+WORK = ".work-"
 
 
 class Written(Protocol):
@@ -56,7 +63,7 @@ class Home(Generic[C]):
         return current(self.folder) == self.version
 
     def add(self, change: C) -> None:
-        """Keep one more change; it is on disk when this returns."""
+        """Keep one more change, in ``writing``; it is on disk when this returns."""
         self.known = max([self.known, *self._numbers()]) + 1
         change.write(self._path(self.known))
 
@@ -93,13 +100,36 @@ def change_path(place: Path, number: int) -> Path:
     return place / f"change-{number:09d}.npz"
 
 
-def publish(folder: Path, work: Path, unfinished: str) -> None:
-    """Make prepared files the current version; older ones go once nobody uses them, and so do ``unfinished`` ones."""
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """One process, and one thread of it, at a time changes the files of an index.  Not to be entered twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return exclusive(folder / LOCK)
+
+
+class Work:
+    """A version in the making: a folder ``place`` that nobody opens and no other writer takes for an abandoned one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with writing(folder):  # while others look for abandoned ones
+            self.place = Path(mkdtemp(prefix=WORK, dir=folder))
+            self._lease = hold(self.place)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.place, ignore_errors=True)
+        self._lease.release()
+
+
+def publish(work: Work) -> None:
+    """Make prepared files the current version, in ``writing``; older ones go once nobody uses them, and so do those of writers
+    that were killed."""
+    folder = work.folder
     numbers = sorted(int(p.name[1:]) for p in folder.glob("v*"))
     version = f"v{numbers[-1] + 1 if numbers else 1}"
-    os.replace(work, folder / version)
+    os.replace(work.place, folder / version)
     write_file(folder / "CURRENT", lambda path: path.write_text(version))
     # A reader may be about to open the version before this one.
     remove_unused(folder / f"v{number}" for number in numbers[:-1])
-    for left in folder.glob(unfinished):  # by a writer that was killed
+    remove_unused(folder.glob(f"{WORK}*"))
+    for left in folder.glob(f"{REMOVING}*"):
         shutil.rmtree(left, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from aisle.core.atomic import write_file
 from aisle.core.env import Progress, silent
 from aisle.core.errors import DataError
 from aisle.core.lists import Array
@@ -59,9 +60,9 @@ class OwnEncoder:
         """Write ``features.json`` and ``own.safetensors``."""
         from safetensors.numpy import save_file
 
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file({"idf_F": self._idf_F, "project_FD": self._project_FD.astype(np.float16)}, folder / "own.safetensors")
-        (folder / "features.json").write_text(json.dumps(list(self._features)))
+        tensors = {"idf_F": self._idf_F, "project_FD": self._project_FD.astype(np.float16)}
+        write_file(folder / "own.safetensors", lambda path: save_file(tensors, path))
+        write_file(folder / "features.json", lambda path: path.write_text(json.dumps(list(self._features))))
 
     @classmethod
     def load(cls, folder: Path) -> OwnEncoder:
