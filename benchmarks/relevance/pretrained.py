@@ -12,6 +12,7 @@ often SmolLM2 sees them.
     likelihood     orders by how likely SmolLM2 as published finds the query after the product, without any grade
     mixed          BM25 and that likelihood, each standardised, as one sum
     smollm2        label first, with adapters; 0 pairs: as published, told what the grades mean
+    whole          the same, with all weights learned in place of adapters
     random         the same network with drawn weights, all of them learned
 
 ``shop`` is the hard queries of a generated shop, measured against true grades; its training pairs are spread over 2,900 queries.
@@ -69,8 +70,10 @@ BATCH, ROW_TOKENS, CHUNK = 16, 256, 64
 LAST = 10
 """Blocks of thirty that get adapters."""
 PASSES = {"shop": 2, "esci": 1, "icecat": 1}
-"""Where an arm does not say."""
+"""Of a pre-trained model, where an arm does not say."""
 RATE = 1e-3
+WHOLE_RATES = {"random": 3e-4, "whole": 1e-4}
+"""Of arms whose weights are all learned; ``RATE`` is that of adapters."""
 LABEL_WEIGHT = 3.0
 """Of the label beside its four tokens of reasoning: with few pairs the grade is what must be learned."""
 SHAPE = TinyShape(width=48, layers=2, heads=4, key_heads=2, head_dim=16, hidden=120, repeats=True)
@@ -216,15 +219,17 @@ class Bench:
             method = TaoSr1(shape=SHAPE, vocabulary=6000, words="pieces")
             settings = TrainSettings(epochs=100, max_steps=400, lr=4e-3, warmup=0.05, weight_decay=0.01)
         else:
-            whole = Pretrained(lora=None, dtype="float32") if kind == "random" else Pretrained(lora=Lora(last=LAST))
-            method = TaoSr1(backbone="smollm2", prompt="terse" if size else "instructed", pretrained=whole)
+            adapted = Pretrained(lora=Lora(last=LAST))
+            loaded = adapted if kind == "smollm2" else Pretrained(lora=None, dtype="float32")
+            method = TaoSr1(backbone="smollm2", prompt="terse" if size else "instructed", pretrained=loaded)
             settings = TrainSettings(epochs=passes, lr=self.rate, warmup=0.1, weight_decay=0.0)
+        if kind in WHOLE_RATES:
+            settings = settings.model_copy(update={"lr": WHOLE_RATES[kind], "precision": "auto"})
         llm = Llm.made(method, part.train.scale, part.items, pairs.queries, part.env)
         if not size:
             return llm, {"pairs": 0}
         if kind == "random":
             redraw(llm.backbone.model)
-            settings = settings.model_copy(update={"lr": 3e-4, "precision": "auto"})
         losses = self.learned(llm, method, pairs, settings)
         return llm, {"pairs": len(pairs), "losses": losses}
 

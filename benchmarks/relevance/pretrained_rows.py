@@ -18,8 +18,8 @@ from aisle.relevance._tiers import confusion, f1_by_grade
 
 Run = Mapping[str, Any]
 RESAMPLES = 2000
-LOOKED_AT = ("smollm2", "likelihood", "mixed")
-AGAINST = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:500", "random:2000")
+LOOKED_AT = ("smollm2", "whole", "likelihood", "mixed")
+AGAINST = ("bm25:0", "minilm:0", "tiny:2000", "cross_encoder:2000", "smollm2:0", "smollm2:2000", "random:2000")
 
 
 def read_runs(out: Path) -> list[Run]:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -50,6 +50,7 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.nn.backbones.tiny import TinyShape
+from aisle.relevance._judge.course import weights_of
 from aisle.relevance._judge.llm import Llm
 from aisle.relevance._judge.measured import hallucination_rate, measured, said_of_pairs
 from aisle.relevance._judge.reasoned import judge_of
@@ -68,7 +69,7 @@ from aisle.training.settings import TrainSettings
 from aisle.training.supervised import Examples
 
 ORDERS = ("label_only", "reason_first", "label_first")
-STEPS = dict(zip(SIZES, (300, 500, 900, 1800), strict=True))
+STEPS = {**dict(zip(SIZES, (300, 500, 900, 1800), strict=True)), 6000: 700}
 """Pairs of fine-tuning -> optimiser steps of 32."""
 NOISE = ("0", "0.15", "0.3")
 BASES = (
@@ -82,6 +83,8 @@ POOL = 12_000
 DPO_POOL = 4_000
 GROUP, ROUNDS = 8, 3
 LONGER = 3
+AGAIN = {True: 1e-3, False: 3e-5}
+"""Rate of fine-tuning that goes on from a fine-tuned model: of a small one, and of a pre-trained one."""
 DPO_KINDS = {
     "beta0.5": {"beta": 0.5},
     "beta0.1": {"beta": 0.1},
@@ -122,8 +125,8 @@ def arms() -> list[str]:
     kinds = [f"dpo/{BASES[0]}/{kind}" for kind in DPO_KINDS]
     cross = [f"cross/{encoder}/12000/0" for encoder in ("scratch", "minilm")]
     drawn = [f"drawn/{base}" for base in BASES[:2]]
-    grid = [f"sft/label_only/{size}/0" for size in STEPS]
-    grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in STEPS for order in ORDERS[1:]]
+    grid = [f"sft/label_only/{size}/0" for size in SIZES]
+    grid += [f"sft/{order}/{size}/{noise}" for noise in NOISE for size in SIZES for order in ORDERS[1:]]
     return list(dict.fromkeys([*first, *later[:NUM_FIRST], *long, *cross, *drawn, *kinds, *later[NUM_FIRST:], *grid]))
 
 
@@ -176,19 +179,20 @@ class Bench:
         if kind == "cross":
             return self._cross(arm, order, int(size))
         course = self.course(arm)
-        before = {"sft": None, "long": None, "weighted": None, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
+        first = dict.fromkeys(("sft", "long", "weighted", "tiny", "lora"))
+        before = {**first, "dpo+grpo": f"dpo/{order}/{size}/{noise}"}
         start = before.get(kind, f"sft/{order}/{size}/{noise}")
         if start is not None:
             if not self.weights(start).exists():
                 self.kept(start)
-            course.llm.backbone.load_state_dict(load_file(self.weights(start), device=self.device))
+            course.llm.backbone.load_state_dict(load_file(self.weights(start), device=self.device), strict=False)
         if kind == "drawn":
             return self._only_read(arm, Drawn(course.llm), perf_counter(), process_time())
         began, began_cpu = perf_counter(), process_time()
         folder = self.out / "unfinished" / f"{arm.replace('/', '_')}-{self.seed}"
         report = dict(STAGE[kind](course, folder, arm))
         took = {"seconds": perf_counter() - began, "cpu_seconds": process_time() - began_cpu}
-        save_file(dict(course.llm.backbone.state_dict()), self.weights(arm))
+        save_file(weights_of(course.llm.backbone), self.weights(arm))
         return {
             "arm": arm,
             "seed": self.seed,
@@ -232,7 +236,7 @@ class Bench:
         from safetensors.torch import load_file
 
         llm = self.course(arm).llm
-        llm.backbone.load_state_dict(load_file(self.weights(arm), device=self.device))
+        llm.backbone.load_state_dict(load_file(self.weights(arm), device=self.device), strict=False)
         llm.backbone.eval()
         return llm
 
@@ -321,8 +325,8 @@ def labelled(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any]:
     if arm.endswith("balanced"):
         pool = pool.take(balanced(pool, int(pool.counts().min()), course.env.seed))
     examples = examples_of(course.llm, pool, course.items, [None] * len(pool))
-    settings = course.method.train.model_copy(update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75})
-    trained = course.learn("more", examples, settings, folder)
+    again = {"epochs": 1, "max_steps": 0, "lr": AGAIN[course.method.is_tiny], "evaluate_every": 75}
+    trained = course.learn("more", examples, course.method.train.model_copy(update=again), folder)
     return {"pool": pool.counts().tolist(), "curve": curve(trained)}
 
 
@@ -332,9 +336,8 @@ def best_of_group(course: TaoCourse, folder: Path, arm: str) -> Mapping[str, Any
     curves, learned = [], []
     for number, places in enumerate(parts):
         prompts, answers = right_answers(course, course.pool.take(places), number)
-        settings = course.method.train.model_copy(
-            update={"epochs": 1, "max_steps": 0, "lr": 1e-3, "evaluate_every": 75}
-        )
+        again = {"epochs": 1, "max_steps": 0, "lr": AGAIN[course.method.is_tiny], "evaluate_every": 75}
+        settings = course.method.train.model_copy(update=again)
         trained = course.learn(f"round {number}", Examples(prompts, answers), settings, folder / str(number))
         curves.append(curve(trained))
         learned.append(len(answers))
@@ -356,6 +359,8 @@ def right_answers(course: TaoCourse, pairs: Pairs, number: int) -> tuple[list[Ar
 
 STAGE = {
     "sft": tuned,
+    "tiny": tuned,
+    "lora": tuned,
     "long": tuned,
     "weighted": tuned,
     "dpo": corrected,
@@ -393,27 +398,31 @@ def main() -> None:
         plotted_grid(rows(args.out), args.plot)
         return
     if not args.rows:
-        run_all(args.out, chosen, args.seeds, args.device)
+        run_all([Bench(args.out, seed, args.device) for seed in args.seeds], chosen)
     if args.rows or args.record:
-        runs: dict[str, set[int]] = {}
-        for arm, seed in done(args.out):
-            runs.setdefault(arm, set()).add(seed)
-        benches = {seed: Bench(args.out, seed, args.device) for seeds in runs.values() for seed in seeds}
-        bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
-        compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
-        drawn = [
-            of_seeds("hallucination:drawn", arm, [benches[seed].contradictions(arm) for seed in sorted(seeds)])
-            for arm, seeds in runs.items()
-        ]
-        printed([*figures(rows(args.out)), *(row for row in drawn if row), *compared])
+        printed_rows(args.out, lambda seed: Bench(args.out, seed, args.device))
 
 
-def run_all(out: Path, chosen: list[str], seeds: list[int], device: str) -> None:
-    for seed in seeds:
-        bench = Bench(out, seed, device)
+def run_all(benches: list[Bench], chosen: list[str]) -> None:
+    for bench in benches:
         for arm in chosen:
-            if (arm, seed) not in done(out):
+            if (arm, bench.seed) not in done(bench.out):
                 bench.kept(arm)
+
+
+def printed_rows(out: Path, bench_of: Callable[[int], Bench]) -> None:
+    """Figures of whatever was run, and what each arm has beyond those that it must beat."""
+    runs: dict[str, set[int]] = {}
+    for arm, seed in done(out):
+        runs.setdefault(arm, set()).add(seed)
+    benches = {seed: bench_of(seed) for seeds in runs.values() for seed in seeds}
+    bases = dict.fromkeys([*BASES, *(arm.removeprefix("sft/") for arm in runs if arm.startswith("sft/"))])
+    compared = differences(lambda arm, seed: benches[seed].decided(arm), runs, list(bases))
+    drawn = [
+        of_seeds("hallucination:drawn", arm, [benches[seed].contradictions(arm) for seed in sorted(seeds)])
+        for arm, seeds in runs.items()
+    ]
+    printed([*figures(rows(out)), *(row for row in drawn if row), *compared])
 
 
 def done(out: Path) -> set[tuple[str, int]]:
