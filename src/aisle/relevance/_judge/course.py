@@ -8,7 +8,6 @@ Legend: N pairs, C grades.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -93,8 +92,3 @@ class Course(Generic[M]):
 def weights_of(backbone: Backbone) -> dict[str, Tensor]:
     """A copy of what the backbone learns."""
     return {name: tensor.detach().clone() for name, tensor in backbone.learned().items()}
-
-
-def frozen(backbone: Backbone) -> Backbone:
-    """A copy of the backbone as it is now, to measure from."""
-    return deepcopy(backbone).eval().requires_grad_(False)
