@@ -48,26 +48,33 @@ class Lora(Settings):
     last: int = Field(0, ge=0)
 
 
-class HfShape(Settings):
+class Pretrained(Settings):
     """
-    name      a folder, a ``.gguf`` file, a package's model (``smollm2``), or a name of the hub
-    revision  of a name
+    How a pre-trained model is loaded.
+
     dtype     of the weights
-    bits      4 or 8: weights in that width (needs bitsandbytes and a GPU); 16 or 32 by ``dtype``
-    lora      train adapters and leave the model as it is; None trains everything
-    download  whether the library may fetch what is not on this machine
+    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``; a ``.gguf`` file is unpacked to ``dtype``
+    lora      train adapters and leave the model as it is; null trains every weight
+    revision  of a name of the hub
+    download  whether weights that are not on this machine may be fetched
     """
 
-    name: str
-    revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     bits: Literal[0, 4, 8] = 0
-    lora: Lora | None = None
+    lora: Lora | None = Lora()
+    revision: str | None = None
     download: bool = False
 
 
+class HfShape(Pretrained):
+    """``name``: a folder, a ``.gguf`` file, a package's model (``smollm2``), or a name of the hub.  No adapters unless given."""
+
+    name: str
+    lora: Lora | None = None
+
+
 class Hf(Backbone):
-    """A pre-trained model.  ``reference()`` lends the model without its adapters, so LoRA needs no second copy for KL or DPO."""
+    """A pre-trained model."""
 
     def __init__(self, shape: HfShape, model: Any, end_id: int) -> None:
         super().__init__()
@@ -108,14 +115,6 @@ class Hf(Backbone):
     def embedding(self) -> nn.Module:
         table: nn.Module = self.model.get_input_embeddings()
         return table
-
-    @contextmanager
-    def reference(self) -> Iterator[Hf]:
-        """The model as it was before its adapters learned.  Raises AisleError without adapters."""
-        if self.shape.lora is None:
-            raise AisleError("a model without adapters changes as it learns; keep a copy as the reference, or set lora")
-        with self.model.disable_adapter():
-            yield self
 
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "end_id": self.end_id}
