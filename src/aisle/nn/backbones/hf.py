@@ -27,7 +27,7 @@ from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.nn.backbones.adapters import lean
 from aisle.nn.backbones.backbone import Backbone, Decoding
-from aisle.nn.backbones.gguf import gguf_file, read_model, read_tokenizer
+from aisle.nn.backbones.gguf import gguf_file, read_model, read_words
 from aisle.nn.backbones.packed import Packed
 from aisle.nn.backbones.words import END, Words
 
@@ -211,7 +211,7 @@ def hf_words(shape: HfShape, marks: Sequence[str]) -> Words:
     transformers = _library("transformers")
     file = gguf_file(shape.name)
     if file is not None:
-        return Words.extended(read_tokenizer(file).backend_tokenizer, marks)
+        return Words.extended(read_words(file), marks)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             shape.name, revision=shape.revision, local_files_only=not shape.download
@@ -233,20 +233,20 @@ def spelled(words: Words) -> dict[int, Array]:
 
 def _read(shape: HfShape) -> Any:
     """The library's model, as it was published."""
-    transformers, dtype = _library("transformers"), getattr(torch, shape.dtype)
+    transformers = _library("transformers")
     file = gguf_file(shape.name)
     if file is not None:
         if shape.bits:
             raise SettingError(
                 f"the weights of {file.name} are unpacked to {shape.dtype} as they are read; leave bits at 0, it was {shape.bits}"
             )
-        return read_model(file, dtype)
+        return read_model(file, shape.dtype)
     quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
             shape.name,
             revision=shape.revision,
-            dtype=dtype,
+            dtype=getattr(torch, shape.dtype),
             local_files_only=not shape.download,
             use_safetensors=True,
             **quantised,
