@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,11 +15,12 @@ from torch import nn
 
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
-from aisle.core.env import Env
+from aisle.core.env import Env, in_words
 from aisle.core.errors import StateError
 from aisle.core.lists import Array
 from aisle.core.method import Method
 from aisle.core.shop import ShopView
+from aisle.core.workplaces import Workplace
 from aisle.nn.backbones.backbone import Backbone
 from aisle.training.batches import Batches
 from aisle.training.distributed import ALONE, Workers
@@ -33,14 +33,16 @@ Validate = Callable[[Any], Mapping[str, float]]
 @dataclass(frozen=True, eq=False)
 class Stages:
     """
-    name  of the method, in front of what progress shows
-    home  folder of this very fit; None keeps nothing
+    name   of the method, in front of what progress shows
+    home   folder of this very fit; None keeps nothing
+    place  that holds the folder; None for one that somebody else looks after
     """
 
     name: str
     env: Env
     home: Path | None = None
     workers: Workers = ALONE
+    place: Workplace | None = None
 
     @classmethod
     def of(cls, method: Method, shop: ShopView, env: Env, workers: Workers = ALONE) -> Stages:
@@ -50,8 +52,8 @@ class Stages:
             return cls(name, env, None, workers)
         judged = [shop.judgments(part).digest() for part in ("train", "validation")]
         parts = [method.model_dump(mode="json"), env.seed, shop.generation, judged]
-        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return cls(name, env, env.scratch / f"{name}-{digest}", workers)
+        place = Workplace.of(env.scratch, name, parts)
+        return cls(name, env, place.folder, workers, place)
 
     def run(self, stage: str, module: Backbone, work: Callable[[Path | None], Mapping[str, Any]]) -> Mapping[str, Any]:
         """What ``work`` returns (JSON values), having changed ``module``; from a run before, where the stage is over already.
@@ -101,15 +103,42 @@ class Stages:
         """``training.loop.train`` in the name of a stage; with a folder it saves its place every fiftieth of the way."""
         if folder is not None and not settings.save_every:
             settings = settings.model_copy(update={"save_every": max(1, len(batches) * settings.epochs // 50)})
+        if folder is not None:
+            self.say(f"{stage} learns; each step's figures are in {folder / 'metrics.jsonl'} until it is over")
+        told = _Told(self, stage, validate)
         return train(
-            module, batches, loss, settings, validate=validate, folder=folder, workers=self.workers, seed=self.env.seed,
-            device=self.env.device, progress=self.env.progress, task=f"{self.name}: {stage}",
+            module, batches, loss, settings, validate=None if validate is None else told.validate, folder=folder,
+            workers=self.workers, seed=self.env.seed, device=self.env.device, progress=told.progress,
+            task=f"{self.name}: {stage}",
         )  # fmt: skip
+
+    def say(self, line: str) -> None:
+        """A line for a person, once however many processes there are."""
+        if self.workers.rank == 0:
+            self.env.log(f"{self.name}: {line}")
 
     def close(self) -> None:
         """The fit is over: its stages are forgotten."""
         if self.home is not None and self.workers.rank == 0:
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+class _Told:
+    """Progress and validation of one training, which says what each validation found and at which step."""
+
+    def __init__(self, stages: Stages, stage: str, validate: Validate | None) -> None:
+        self.stages, self.stage, self._validate = stages, stage, validate
+        self.done, self.total = 0, 0
+
+    def progress(self, task: str, done: int, total: int | None) -> None:
+        self.done, self.total = done, total or 0
+        self.stages.env.progress(task, done, total)
+
+    def validate(self, module: Any) -> Mapping[str, float]:
+        assert self._validate is not None
+        figures = self._validate(module)
+        self.stages.say(f"{self.stage}, step {self.done:,} of {self.total:,}: {in_words(figures)}")
+        return figures
 
 
 def _again(module: Backbone, weights: Path, done: Path) -> Mapping[str, Any]:

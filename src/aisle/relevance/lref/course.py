@@ -123,7 +123,7 @@ class LrefCourse(Course["Lref"]):
         if selected.keep.sum() >= min(self.method.batch, len(pairs)):
             return found
         # Helpers that all say the same, as on very few pairs, leave nothing to choose from.
-        self.env.log(
+        self.stages.say(
             f"selection keeps {selected.keep.sum()} of {len(pairs)} pairs, too few to learn from; all are used"
         )
         every = list(range(len(pairs)))
