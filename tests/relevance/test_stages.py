@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_what_a_finished_stage_left_and_somebody_cut_names_the_folder_to_remove(
         stages.run("tuned", module, learned_by(module, []))
 
 
-def test_a_person_reads_at_which_step_a_validation_found_what(stages):
+def test_a_person_reads_at_which_step_a_validation_found_what(stages, monkeypatch):
     said: list[str] = []
     stages = replace(stages, env=replace(stages.env, log=said.append))
     examples = Examples([np.array([3, 4])] * 4, [np.array([5, 1])] * 4)
@@ -80,11 +81,17 @@ def test_a_person_reads_at_which_step_a_validation_found_what(stages):
         "tuned", model(), example_batches(examples, 2), supervised_loss, settings, stages.home,
         validate=lambda module: {"macro_f1": next(found)},
     )  # fmt: skip
-    assert said == [
-        f"judge: tuned learns; each step's figures are in {stages.home / 'metrics.jsonl'} until it is over",
-        "judge: tuned, step 2 of 4: macro f1 0.25",
-        "judge: tuned, step 4 of 4: macro f1 0.5",
+    assert (
+        said[0] == f"judge: tuned learns; each step's figures are in {stages.home / 'metrics.jsonl'} until it is over"
+    )
+    assert [line.partition(" loss/supervised ")[0] for line in said[1:]] == [
+        "judge: tuned, step 2 of 4: macro f1 0.25,",
+        "judge: tuned, step 4 of 4: macro f1 0.5,",
     ]
+    monkeypatch.setattr(_stages, "SAID_S", 0.0)
+    stages.train("again", model(), example_batches(examples, 2), supervised_loss, TrainSettings(), None)
+    assert re.fullmatch(r"judge: again, step 1 of 2: loss/supervised [\d.]+", said[3]), "without validation, by time"
+    said.clear()
     other = replace(stages, workers=Workers(rank=1, size=2))
     other.say("the same of another process")
-    assert len(said) == 3
+    assert not said

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from aisle.core import registry
 from aisle.core.atomic import write_file, write_json
@@ -26,6 +27,9 @@ from aisle.training.batches import Batches
 from aisle.training.distributed import ALONE, Workers
 from aisle.training.loop import LossFunction, Trained, train
 from aisle.training.settings import TrainSettings
+
+SAID_S = 60.0
+"""Seconds after which a training that says nothing otherwise says where it is."""
 
 Validate = Callable[[Any], Mapping[str, float]]
 
@@ -105,9 +109,9 @@ class Stages:
             settings = settings.model_copy(update={"save_every": max(1, len(batches) * settings.epochs // 50)})
         if folder is not None:
             self.say(f"{stage} learns; each step's figures are in {folder / 'metrics.jsonl'} until it is over")
-        told = _Told(self, stage, validate)
+        told = _Told(self, stage, loss, validate)
         return train(
-            module, batches, loss, settings, validate=None if validate is None else told.validate, folder=folder,
+            module, batches, told.loss, settings, validate=None if validate is None else told.validate, folder=folder,
             workers=self.workers, seed=self.env.seed, device=self.env.device, progress=told.progress,
             task=f"{self.name}: {stage}",
         )  # fmt: skip
@@ -124,21 +128,36 @@ class Stages:
 
 
 class _Told:
-    """Progress and validation of one training, which says what each validation found and at which step."""
+    """One training in lines for a person: what each validation found, and the figures of a step now and then."""
 
-    def __init__(self, stages: Stages, stage: str, validate: Validate | None) -> None:
-        self.stages, self.stage, self._validate = stages, stage, validate
-        self.done, self.total = 0, 0
+    def __init__(self, stages: Stages, stage: str, loss: LossFunction, validate: Validate | None) -> None:
+        self._stages, self._stage, self._loss, self._validate = stages, stage, loss, validate
+        self._done, self._total, self._said_s = 0, 0, monotonic()
+        self._losses: Mapping[str, Tensor] = {}
+        self._figures: Mapping[str, float] = {}
+
+    def loss(self, module: Any, batch: Any) -> Any:
+        found = self._loss(module, batch)
+        losses, self._figures = found if isinstance(found, tuple) else (found, {})
+        self._losses = {f"loss/{name}": value.detach() for name, value in losses.items()}
+        return found
 
     def progress(self, task: str, done: int, total: int | None) -> None:
-        self.done, self.total = done, total or 0
-        self.stages.env.progress(task, done, total)
+        self._done, self._total = done, total or 0
+        self._stages.env.progress(task, done, total)
+        if monotonic() - self._said_s >= SAID_S:
+            self._say({})
 
     def validate(self, module: Any) -> Mapping[str, float]:
         assert self._validate is not None
-        figures = self._validate(module)
-        self.stages.say(f"{self.stage}, step {self.done:,} of {self.total:,}: {in_words(figures)}")
-        return figures
+        found = self._validate(module)
+        self._say(found)
+        return found
+
+    def _say(self, found: Mapping[str, float]) -> None:
+        of_step = {**self._figures, **{name: float(value) for name, value in self._losses.items()}}
+        self._stages.say(f"{self._stage}, step {self._done:,} of {self._total:,}: {in_words({**found, **of_step})}")
+        self._said_s = monotonic()
 
 
 def _again(module: Backbone, weights: Path, done: Path) -> Mapping[str, Any]:
