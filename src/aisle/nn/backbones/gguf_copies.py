@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
@@ -79,11 +80,10 @@ def _stamp(file: Path) -> str:
 
 
 def _kept(write: Callable[[], None]) -> None:
-    """What the disk refuses is no reason to stop: the model is there, only the next start is as slow as this one."""
-    try:
+    """A copy that the disk does not take, or the library cannot write, is no reason to stop: the model is there, only the next
+    start is as slow as this one."""
+    with suppress(OSError, RuntimeError, ValueError):
         write()
-    except OSError:
-        return
 
 
 def _write(model: Any, folder: Path) -> None:
