@@ -18,7 +18,7 @@ import pytest
 from aisle.cli import run
 from aisle.cli._agreement import agreement
 from aisle.cli._judged_parts import JudgedParts
-from aisle.cli._judging import Order, _depends, read_queries
+from aisle.cli._judging import TOGETHER, Order, _depends, read_queries
 from aisle.core.errors import DataError, StateError
 from aisle.core.lists import Array, ItemLists
 from aisle.core.shop import Items, Judgments
@@ -93,10 +93,11 @@ run(sys.argv[1:])
 
 
 def test_killed_midway_it_goes_on_where_it_stood(
-    shop: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = Shop.open(shop)
-    asked = ["judge", str(shop), str(shop / "queries.txt"), *QUICK, "--depth", "2", "--json", "--name"]
+    (tmp_path / "q.txt").write_text("\n".join(read_queries(shop / "queries.txt")[: TOGETHER + 2]))
+    asked = ["judge", str(shop), str(tmp_path / "q.txt"), *QUICK, "--depth", "1", "--json", "--name"]
     assert run([*asked, "whole"]) == 0
     assert json.loads(capfd.readouterr().out)["judged_before"] == 0
     assert not list(opened.work_folder.glob("judge-*")), "nothing stays of a run that ended"
