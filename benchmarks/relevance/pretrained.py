@@ -46,10 +46,10 @@ from aisle.core.env import Env
 from aisle.core.lists import Array, ItemLists
 from aisle.core.shop import Items, Judgments
 from aisle.data.splits import split_judgments
-from aisle.nn.backbones.hf import Lora
+from aisle.nn.backbones.hf import Lora, Pretrained
 from aisle.nn.backbones.packed import pack
 from aisle.nn.backbones.tiny import TinyShape
-from aisle.relevance._judge.llm import Llm, LlmMethod, Pretrained
+from aisle.relevance._judge.llm import Llm, LlmMethod
 from aisle.relevance._pairs import Pairs, first_queries, pairs_of
 from aisle.relevance._scale import scale_of_judgments
 from aisle.relevance._serving import Reader, expected

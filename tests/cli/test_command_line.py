@@ -15,7 +15,7 @@ import pytest
 
 from aisle.cli import run
 from aisle.cli._console import plan_named, progress
-from aisle.cli.fit import _figures
+from aisle.core.env import in_words
 from aisle.core.errors import SettingError
 from aisle.data.shop import Shop
 from aisle.simulate.world import simulate
@@ -100,8 +100,8 @@ def test_a_fit_says_which_plan_it_chose(shop: Path) -> None:
 
 def test_a_step_of_a_fit_in_words() -> None:
     said = {"pairs": 120, "macro_f1": 0.61234, "curve": [[1, 0.5]], "f1": [0.1], "kept": "all", "second": None}
-    assert _figures(said) == "pairs 120, macro f1 0.6123"
-    assert _figures({"macro_f1": 0.5, "taken_back": True}) == "macro f1 0.5, taken back"
+    assert in_words(said) == "pairs 120, macro f1 0.6123"
+    assert in_words({"macro_f1": 0.5, "taken_back": True}) == "macro f1 0.5, taken back"
 
 
 def test_a_plan_that_is_not_there_leaves_no_shop_behind(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -144,10 +144,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert said.strip().endswith("[]")
 
 
-def test_no_bar_is_drawn_where_nobody_watches(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress() as report:
-        report("reading", 1, 2)
-    assert capfd.readouterr() == ("", "")
+def test_no_bar_is_drawn_where_nobody_watches_and_lines_are_said(capfd: pytest.CaptureFixture[str]) -> None:
+    for quiet, said in ((False, "half is done\n"), (True, "")):
+        with progress(quiet=quiet) as report:
+            report("reading", 1, 2)
+            report.say("half is done")
+        assert capfd.readouterr() == ("", said)
 
 
 def test_a_setting_of_a_slot_that_is_not_there_names_the_nearest() -> None:

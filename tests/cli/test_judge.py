@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from aisle.cli import run
 from aisle.cli._agreement import agreement
-from aisle.cli._judging import read_queries
-from aisle.core.errors import DataError
-from aisle.core.lists import ItemLists
-from aisle.core.shop import Judgments
+from aisle.cli._judged_parts import JudgedParts
+from aisle.cli._judging import TOGETHER, Order, _depends, read_queries
+from aisle.core.errors import DataError, StateError
+from aisle.core.lists import Array, ItemLists
+from aisle.core.shop import Items, Judgments
+from aisle.core.workplaces import Workplace
 from aisle.data.shop import Shop
+from aisle.recipes.environment import memory_env
 from aisle.relevance._scale import scale_of
+from aisle.relevance._serving import Reader, ServedMethod, ServingStage
+from aisle.relevance.cross_encoder import CrossEncoder
 from aisle.simulate.known import two_tastes
 from aisle.simulate.world import simulate
 
@@ -64,6 +75,96 @@ def test_the_words_for_a_person(shop: Path, capfd: pytest.CaptureFixture[str]) -
     assert "kappa" in said
     assert "people \\ model" in said
     assert "did not learn from" in said
+
+
+KILLED = """
+import os, signal, sys
+from aisle.cli import _judged_parts as parts, run
+write = parts.write_file
+
+def last(path, work):
+    write(path, work)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+parts.write_file = last
+run(sys.argv[1:])
+"""
+"""``aisle``, killed as soon as the grades of a first part are kept."""
+
+
+def test_killed_midway_it_goes_on_where_it_stood(
+    shop: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Shop.open(shop)
+    (tmp_path / "q.txt").write_text("\n".join(read_queries(shop / "queries.txt")[: TOGETHER + 2]))
+    asked = ["judge", str(shop), str(tmp_path / "q.txt"), *QUICK, "--depth", "1", "--json", "--name"]
+    assert run([*asked, "whole"]) == 0
+    assert json.loads(capfd.readouterr().out)["judged_before"] == 0
+    assert not list(opened.work_folder.glob("judge-*")), "nothing stays of a run that ended"
+    killed = subprocess.run([sys.executable, "-c", KILLED, *asked, "again"], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = opened.work_folder.glob("judge-*")
+    monkeypatch.setattr(CrossEncoder, "fit", None)  # the model that was fitted is read again
+    assert run([*asked, "again"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert 0 < said["judged_before"] < said["pairs"]
+    assert not left.exists()
+    assert opened.judgments_table("again")[0].equals(opened.judgments_table("whole")[0])
+
+
+def test_another_order_and_other_judgments_begin_anew(tmp_path: Path) -> None:
+    simulate(tmp_path / "shop", 20, 0, 0, num_queries=4, budget=8)
+    shop, order = Shop.open(tmp_path / "shop"), Order(["lamp", "rug"], "relevance.lref", ("batch=8",))
+    known = json.dumps(_depends(shop, order))
+    assert json.dumps(_depends(shop, replace(order, queries=("lamp", "rug")))) == known
+    others: list[dict[str, Any]] = [
+        {"queries": ["lamp"]}, {"model": "relevance.taosr1"}, {"settings": ["batch=9"]}, {"plan": "hybrid"}, {"depth": 5},
+        {"seed": 1},
+    ]  # fmt: skip
+    for changes in others:
+        assert json.dumps(_depends(shop, replace(order, **changes))) != known, changes
+    shop.point(funnel="another")
+    served = json.dumps(_depends(shop, order))
+    assert served != known
+    table, gains = shop.judgments_table()
+    shop.write_judgments(table.slice(0, len(table) // 2), gains)
+    assert json.dumps(_depends(shop, order)) != served
+
+
+class Letters(Reader):
+    """Reads titles letter by letter, and takes long ones for good."""
+
+    scale = scale_of([1, 2, 3])
+
+    def __init__(self, *titles: str) -> None:
+        self.titles, self.passes = titles, 0
+
+    def heads(self, queries: Sequence[str]) -> list[Array]:
+        return [np.frombuffer(query.encode(), np.uint8).astype(np.int64) for query in queries]
+
+    def tails(self, items: Items, rows: Array) -> list[Array]:
+        return self.heads([self.titles[row] for row in rows])
+
+    def chances_of(self, heads: Sequence[Array], tails: Sequence[Array]) -> Array:
+        self.passes += 1
+        return np.eye(3, dtype=np.float32)[[min(len(tail) // 4, 2) for tail in tails]]
+
+
+def test_an_item_that_changed_meanwhile_is_judged_anew(tmp_path: Path) -> None:
+    """Grades are found again by what the model reads, not by where it stands."""
+    reader = Letters("rug", "velvet sofa")
+    stage = ServingStage(ServedMethod(), memory_env(two_tastes().items), reader, 0.5)
+    lists = ItemLists(np.array([0, 1], np.int32), np.array([0, 2]), {})
+    parts = JudgedParts(Workplace.of(tmp_path, "judge", []))
+    assert [parts.grades(stage, ["rug"], lists).tolist() for _ in range(2)] == [[0, 2], [0, 2]]
+    assert (reader.passes, parts.num_before) == (1, 2)
+    reader.titles = ("wool rug", "velvet sofa")
+    assert parts.grades(stage, ["rug"], lists).tolist() == [2, 2]
+    assert (reader.passes, parts.num_before) == (2, 2)
+    for path in tmp_path.rglob("*.npy"):
+        path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(StateError, match="judged again"):
+        parts.grades(stage, ["rug"], lists)
 
 
 @pytest.mark.parametrize(

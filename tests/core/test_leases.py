@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aisle.core import leases
 from aisle.core.leases import hold, remove_unused
 
 
@@ -25,6 +26,26 @@ def test_a_held_folder_stays_until_it_is_let_go(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         hold(used)
+
+
+def test_who_opened_a_folder_just_before_it_was_removed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, locked = tmp_path / "v1", leases.fcntl.flock
+    folder.mkdir()
+
+    def lock_after_another_removed_it(handle: int, how: int) -> None:
+        monkeypatch.setattr(leases.fcntl, "flock", locked)
+        assert remove_unused([folder]) == [folder]
+        folder.mkdir()
+        locked(handle, how)
+
+    monkeypatch.setattr(leases.fcntl, "flock", lock_after_another_removed_it)
+    with pytest.raises(FileNotFoundError, match="v1"):
+        hold(folder)
+    monkeypatch.setattr(leases.fcntl, "flock", lock_after_another_removed_it)
+    assert remove_unused([folder]) == []
+    assert folder.is_dir(), "made anew by somebody else"
 
 
 def test_another_process_holds_it_until_it_is_killed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from aisle.core.errors import SettingError
 from aisle.core.leases import exclusive
 from aisle.core.shop import Counter
+from aisle.core.workplaces import Workplace
 from aisle.data.rollback import earlier, roll_back
 from aisle.data.schema import CATALOGUE
 from aisle.data.shop import Shop
@@ -162,6 +164,18 @@ def test_a_backup_in_progress_and_another_writer_put_it_off(shop: Shop) -> None:
             carer.step()
             assert log.floor == 0
         assert carer.step()["forgotten"] == 6
+
+
+def test_what_a_fit_had_done_that_nobody_asks_for_goes(shop: Shop) -> None:
+    for name in ("old", "new"):
+        Workplace.of(shop.work_folder, name, []).folder.joinpath("done.json").write_text("{}")
+    (old,) = shop.work_folder.glob("old-*")
+    os.utime(old, (0, 0))
+    with Log.open(shop.log_path) as log:
+        carer = Carer(shop, log, open_engine(shop, log))
+        assert carer.step() == {"stopped_work": 1}
+        assert [path.name[:3] for path in shop.work_folder.iterdir()] == ["new"]
+        assert carer.step(all_of_it=True) == {}
 
 
 def test_the_policy_is_a_file_of_the_shop(shop: Shop) -> None:

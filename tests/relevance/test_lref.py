@@ -15,7 +15,6 @@ from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.funnel.plan import Plan
-from aisle.relevance._judge.course import frozen
 from aisle.relevance._judge.llm import Llm
 from aisle.relevance._pairs import Pairs, training_pairs
 from aisle.relevance._tiers import confusion, optimism
@@ -336,7 +335,7 @@ class TestDebiasing:
             margins.append((float(losses["preference"].detach()), figures["margin"]))
             return losses, figures
 
-        batches = preference_batches(made, 10, reference=frozen(judge.backbone))
+        batches = preference_batches(made, 10, reference=judge.backbone.frozen())
         train(judge.backbone, batches, noted, TrainSettings(epochs=6, lr=2e-3, schedule="constant"))
         assert margins[0][0] == pytest.approx(log(2), abs=1e-5)
         assert margins[-1][1] > margins[0][1] + 0.1

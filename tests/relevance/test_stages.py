@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from tests.training.small_disk import small_disk
@@ -12,6 +14,9 @@ from tests.training.words_world import model
 from aisle.core.errors import StateError
 from aisle.relevance import _stages
 from aisle.relevance._stages import Stages
+from aisle.training.distributed import Workers
+from aisle.training.settings import TrainSettings
+from aisle.training.supervised import Examples, example_batches, supervised_loss
 
 
 def learned_by(module, times: list[int]):
@@ -64,3 +69,29 @@ def test_what_a_finished_stage_left_and_somebody_cut_names_the_folder_to_remove(
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(StateError, match=f"remove {stages.home} and fit again"):
         stages.run("tuned", module, learned_by(module, []))
+
+
+def test_a_person_reads_at_which_step_a_validation_found_what(stages, monkeypatch):
+    said: list[str] = []
+    stages = replace(stages, env=replace(stages.env, log=said.append))
+    examples = Examples([np.array([3, 4])] * 4, [np.array([5, 1])] * 4)
+    settings = TrainSettings(epochs=2, evaluate_every=2, watch="macro_f1", better="higher")
+    found = iter((0.25, 0.5))
+    stages.train(
+        "tuned", model(), example_batches(examples, 2), supervised_loss, settings, stages.home,
+        validate=lambda module: {"macro_f1": next(found)},
+    )  # fmt: skip
+    assert (
+        said[0] == f"judge: tuned learns; each step's figures are in {stages.home / 'metrics.jsonl'} until it is over"
+    )
+    assert [line.partition(" loss/supervised ")[0] for line in said[1:]] == [
+        "judge: tuned, step 2 of 4: macro f1 0.25,",
+        "judge: tuned, step 4 of 4: macro f1 0.5,",
+    ]
+    monkeypatch.setattr(_stages, "SAID_S", 0.0)
+    stages.train("again", model(), example_batches(examples, 2), supervised_loss, TrainSettings(), None)
+    assert re.fullmatch(r"judge: again, step 1 of 2: loss/supervised [\d.]+", said[3]), "without validation, by time"
+    said.clear()
+    other = replace(stages, workers=Workers(rank=1, size=2))
+    other.say("the same of another process")
+    assert not said

@@ -10,7 +10,7 @@ from tests.training.words_world import accuracy, answers, model, prompts
 from aisle.core.errors import ContractError
 from aisle.training.loop import train
 from aisle.training.settings import TrainSettings
-from aisle.training.supervised import Examples, batch_of, example_batches, mean_loss, supervised_loss
+from aisle.training.supervised import Examples, batch_of, example_batches, supervised_loss
 
 
 def examples(**more: object) -> Examples:
@@ -21,7 +21,7 @@ def test_learns_the_answers():
     module = model()
     train(module, example_batches(examples(), 8), supervised_loss, TrainSettings(epochs=60, lr=3e-3, warmup=0.0))
     assert accuracy(module) == 1.0
-    assert mean_loss(module, [batch_of(examples())]) < 0.7
+    assert supervised_loss(module, batch_of(examples()))["supervised"] < 0.7
 
 
 def test_packed_into_shared_rows_the_loss_is_the_same():

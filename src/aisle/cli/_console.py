@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aisle.core.env import Progress
     from aisle.funnel import Plan
+
+SPEED_S = 600.0
+"""The last seconds whose pace tells how long a bar still takes: a step of a large model may take a minute."""
 
 
 def one_thread() -> None:
@@ -24,21 +28,38 @@ def one_thread() -> None:
         os.environ.setdefault(name, "1")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a person sees of long work: called with (task, done, total), a bar; ``say`` puts a line above the bars."""
+
+    bar: Progress
+    say: Callable[[str], None]
+
+    def __call__(self, task: str, done: int, total: int | None) -> None:
+        self.bar(task, done, total)
+
+
 @contextmanager
-def progress(*, quiet: bool = False) -> Iterator[Progress]:
-    """A callback that draws one bar a task on stderr while the block runs; silent when quiet or not on a terminal.
+def progress(*, quiet: bool = False) -> Iterator[Shown]:
+    """One bar a task on stderr while the block runs, and the lines that are said; without a terminal the lines alone, and
+    nothing when quiet.
 
     The bars go when the block ends, so that what a command prints stands alone.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda task, done, total: None
+        from aisle.core.env import silent
+
+        yield Shown(silent, (lambda line: None) if quiet else _on_stderr)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    columns = (
+        TextColumn("{task.description:24}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("left"),
+    )  # fmt: skip
+    bars = Bars(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=SPEED_S)
     tasks: dict[str, Any] = {}
 
     def report(task: str, done: int, total: int | None) -> None:
@@ -49,10 +70,14 @@ def progress(*, quiet: bool = False) -> Iterator[Progress]:
         bars.update(tasks[task], completed=done, total=total)
 
     try:
-        yield report
+        yield Shown(report, lambda line: bars.console.print(line, markup=False, highlight=False, soft_wrap=True))
     finally:
         if tasks:
             bars.stop()
+
+
+def _on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def plan_named(name: str, settings: Iterable[str] = ()) -> Plan:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aisle.cli._agreement import Agreement, agreement
+from aisle.cli._judged_parts import JudgedParts
 from aisle.core.errors import DataError, SettingError
 from aisle.core.lists import ItemLists
+from aisle.core.workplaces import Workplace
 
 if TYPE_CHECKING:
+    from aisle.cli._console import Shown
     from aisle.core.env import Env, Progress
     from aisle.core.shop import Judgments
     from aisle.data.shop import Shop
@@ -26,7 +29,7 @@ PEOPLES = "default"
 """The name of the judgments that people made."""
 
 TOGETHER = 16
-"""Queries that are judged between two looks at the progress."""
+"""Queries that are judged between two looks at the progress; their grades are kept together."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ class Verdicts:
     """
     lists      one list a query, column ``place`` int64[N]: the grade's place on the scale
     item_ids   of the pairs
+    parts      what is kept of them until they are written
     agreement  with people; None where ``why_not`` says why
     """
 
     judge: Judge
+    parts: JudgedParts
     queries: Sequence[str]
     item_ids: Sequence[str]
     lists: ItemLists
@@ -121,25 +126,27 @@ def refuse_places(name: str, out: Path | None) -> None:
         raise SettingError(f"--out {out} cannot be written: {why}; name a file in a folder that is there")
 
 
-def judged(shop: Shop, order: Order, report: Progress) -> Verdicts:
-    """What the model says of the best items of each query, and of the pairs that people graded.
+def judged(shop: Shop, order: Order, report: Shown) -> Verdicts:
+    """What the model says of the best items of each query, and of the pairs that people graded; what a run that was stopped had
+    done of the same order is not done again.
 
     Raises DataError where there is no pair to judge.
     """
     from aisle.recipes.environment import open_env
 
-    env, asked = open_env(shop, seed=order.seed, progress=report), order.queries
+    env, asked = open_env(shop, seed=order.seed, progress=report, log=report.say), order.queries
     human = shop.judgments() if PEOPLES in shop.judgment_names() else None
-    judge = _judge(shop, env, order)
+    parts = JudgedParts(Workplace.of(shop.work_folder, "judge", _depends(shop, order)))
+    judge = _judge(shop, env, order, parts)
     pairs = _pairs(shop, env, order, human, report)
-    lists = _graded(judge.stage, asked, pairs, report)
+    lists = _graded(judge.stage, asked, pairs, parts, report)
     told, why_not = _compared(shop, env, judge, asked, lists, human)
     gains = dict(human.gains) if human is not None else {}
-    return Verdicts(judge, asked, env.engine.items.ids(lists.item), lists, gains, told, why_not)
+    return Verdicts(judge, parts, asked, env.engine.items.ids(lists.item), lists, gains, told, why_not)
 
 
 def keep(shop: Shop, found: Verdicts, name: str, out: Path | None) -> None:
-    """The pairs as judgments of this name, and as CSV."""
+    """The pairs as judgments of this name, and as CSV.  Once they are there, what was kept on the way is gone."""
     import pyarrow as pa
 
     from aisle.core.atomic import write_file
@@ -150,6 +157,7 @@ def keep(shop: Shop, found: Verdicts, name: str, out: Path | None) -> None:
     shop.write_judgments(table, found.gains, name)
     if out is not None:
         write_file(out, lambda work: _write_csv(work, rows))
+    found.parts.close()
 
 
 def _write_csv(path: Path, rows: Sequence[tuple[str, str, int]]) -> None:
@@ -162,7 +170,15 @@ def _write_csv(path: Path, rows: Sequence[tuple[str, str, int]]) -> None:
 # -- who judges --------------------------------------------------------------------------------------------------------
 
 
-def _judge(shop: Shop, env: Env, order: Order) -> Judge:
+def _depends(shop: Shop, order: Order) -> list[Any]:
+    """What makes it the same work as one that was stopped: the order, and what a model would be fitted on."""
+    view = shop.view()
+    judged = [view.judgments(part).digest() for part in ("train", "validation")]
+    order_values = {**asdict(order), "queries": list(order.queries), "settings": list(order.settings)}
+    return [order_values, shop.generation, shop.pointer().get("funnel"), judged]
+
+
+def _judge(shop: Shop, env: Env, order: Order, parts: JudgedParts) -> Judge:
     """Of the served funnel where it has the model as it is asked for, else fitted now."""
     from aisle import funnel as funnels
     from aisle.core import registry
@@ -186,10 +202,11 @@ def _judge(shop: Shop, env: Env, order: Order) -> Judge:
     for assignment in order.settings:
         method = method.with_setting(assignment)
     view = shop.view()
-    fitted_now = funnels.fit(Plan(retrieval={"bm25": Bm25()}, relevance=method), view, env)
+    plan = Plan(retrieval={"bm25": Bm25()}, relevance=method)
+    stage = parts.model(method, env, lambda: funnels.fit(plan, view, env).fitted["relevance"].stage)
     learned = view.judgments("train")
     origin = f"fitted on {len(learned.lists.item)} graded pairs of {len(learned.query)} queries"
-    return Judge(_grading(fitted_now.fitted["relevance"].stage, order.model), order.model, origin)
+    return Judge(_grading(stage, order.model), order.model, origin)
 
 
 def _refuse_no_judge(model: str) -> None:
@@ -242,16 +259,16 @@ def _of_queries(human: Judgments, asked: Sequence[str], like: ItemLists) -> Item
     return ItemLists(kept.item, kept.splits, {}, like.generation)
 
 
-def _graded(stage: Any, asked: Sequence[str], pairs: ItemLists, report: Progress) -> ItemLists:
+def _graded(stage: Any, asked: Sequence[str], pairs: ItemLists, parts: JudgedParts, report: Progress) -> ItemLists:
     """The pairs with the place of each one's grade, some queries at a time."""
-    parts = []
+    places = []
     for start in range(0, len(asked), TOGETHER):
         report("judge", int(pairs.splits[start]), len(pairs.item))
         some = asked[start : start + TOGETHER]
         lists = pairs.select(np.arange(start, start + len(some)))
-        parts.append(stage.grades(stage.chances(some, lists)))
+        places.append(parts.grades(stage, some, lists))
     report("judge", len(pairs.item), len(pairs.item))
-    return pairs.with_columns(place=np.concatenate(parts))
+    return pairs.with_columns(place=np.concatenate(places))
 
 
 def _compared(

@@ -5,7 +5,6 @@ A plan is never measured on a query whose judgments it saw.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aisle.core.caches import cache_folder
 from aisle.core.env import Env, Progress
 from aisle.core.errors import DataError
 from aisle.core.shop import Judgments, ShopView
@@ -98,11 +98,6 @@ def of_set(place: str, encoders: Sequence[str], seed: int, report: Progress, *, 
         fill(env, encoder, cache=store, progress=report)
         env.engine.save_vectors(encoder)
     return Place(name=dataset.name, items=items, env=env, judged=judged, own=judged, is_own=True)
-
-
-def cache_folder() -> Path:
-    """Where things are kept between runs: ``aisle`` in XDG_CACHE_HOME, else in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aisle"
 
 
 def distinct(places: Sequence[Place]) -> list[Place]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from aisle.core.env import Progress
+    from aisle.cli._console import Shown
     from aisle.data.shop import Shop
     from aisle.funnel import Funnel, Plan
 
@@ -43,7 +42,7 @@ def fit(
     Example:  aisle fit SHOP learned --set ranking.trees=500
 
     A model in training when a fit was stopped goes on from its last checkpoint
-    when the same fit is asked for again.
+    when the same fit is asked for again, within two weeks (aisle care).
     """
     from aisle.cli._console import plan_named, progress
     from aisle.core.errors import SettingError
@@ -63,27 +62,34 @@ def fit(
     _say(fitted, name, opened, round(perf_counter() - start, 2), as_json)
 
 
-def _fitted(shop: Shop, plan: Plan, seed: int, report: Progress) -> Funnel | None:
+def _fitted(shop: Shop, plan: Plan, seed: int, report: Shown) -> Funnel | None:
     """The stored funnel; None in all but the first of the processes that torchrun started, which fit together."""
     from aisle import funnel as funnels
+    from aisle.core.workplaces import sweep
     from aisle.engine.embedded.appliers import take_in_events
+    from aisle.engine.embedded.care import DAY_S, Policy
     from aisle.recipes.environment import encode_items, open_env
 
+    kept_s = Policy.of(shop).keep_stopped_days * DAY_S
     is_first = os.environ.get("RANK", "0") == "0"
     if is_first:
         take_in_events(shop)
-    env = open_env(shop, seed=seed, progress=report)
+    env = open_env(shop, seed=seed, progress=report, log=report.say)
     for encoder in sorted(plan.encoders()):
         encode_items(env, shop, encoder, progress=report)
     fitted = funnels.fit(plan, shop.view(), env, stages=funnels.StoredStages(shop))
     if not is_first:
         return None
     funnels.save(fitted, shop)
+    # Not before: this very fit may have been stopped long ago.
+    sweep(shop.work_folder, kept_s)
     return fitted
 
 
 def _say(fitted: Funnel, name: str, shop: Shop, seconds: float, as_json: bool) -> None:
     """Versions and seconds, and what stages report of their fit."""
+    from aisle.core.env import in_words
+
     reports = {slot: of.stage.report for slot, of in fitted.fitted.items() if getattr(of.stage, "report", None)}
     if as_json:
         stages = {slot: stage.version for slot, stage in fitted.fitted.items()}
@@ -92,16 +98,10 @@ def _say(fitted: Funnel, name: str, shop: Shop, seconds: float, as_json: bool) -
         return
     for slot, report in reports.items():
         for step, said in report.items():
-            typer.echo(f"{slot}, {step}: {_figures(said)}")
+            typer.echo(f"{slot}, {step}: {in_words(said)}")
     typer.echo(
         f"{name}: funnel {fitted.version} fitted in {seconds} s and chosen.  Serve it with: aisle serve {shop.folder}"
     )
-
-
-def _figures(said: Mapping[str, Any]) -> str:
-    """The numbers that a step of a fit reports, and whether it was taken back."""
-    numbers = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in said.items() if type(value) in (int, float)]
-    return ", ".join([*numbers, *(["taken back"] if said.get("taken_back") else [])])
 
 
 def _shop_of(data: str, into: Path) -> Shop:

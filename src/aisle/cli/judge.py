@@ -41,6 +41,8 @@ def judge(
     A model that is not part of the served funnel is fitted first, on the shop's own
     judgments.  Agreement is measured on human grades of queries it did not learn from:
     kappa with its 95% interval over queries, and the pairs where the two are furthest apart.
+
+    A run that was stopped goes on where it stood when the same command is given again.
     """
     from aisle.cli import _judging as judging
     from aisle.cli._console import progress
@@ -66,6 +68,7 @@ def _json(verdicts: Verdicts, name: str, out: Path | None) -> dict[str, Any]:
         "queries": len(verdicts.queries),
         "empty_queries": verdicts.num_empty,
         "pairs": len(verdicts),
+        "judged_before": verdicts.parts.num_before,
         "grades": verdicts.counts(),
         "judgments": name,
         "file": None if out is None else str(out),
@@ -79,6 +82,8 @@ def _say(verdicts: Verdicts, name: str, out: Path | None, shop: Shop) -> None:
     empty = f" ({verdicts.num_empty} found nothing)" if verdicts.num_empty else ""
     typer.echo(f"{verdicts.judge.name}, {verdicts.judge.origin}")
     typer.echo(f"{_many(len(verdicts), 'pair')} of {_many(len(verdicts.queries), 'query', 'queries')}{empty}: {counts}")
+    if verdicts.parts.num_before:
+        typer.echo(f"{_many(verdicts.parts.num_before, 'pair')} of these were judged by a run that was stopped")
     kept = f"kept as judgments {name!r} of {shop.folder}"
     if out is None:
         typer.echo(f"{kept}; with --out FILE also as a file for: aisle evaluate {shop.folder} --judgments FILE")

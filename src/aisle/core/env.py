@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aisle.core.errors import StateError, UnknownName, nearest
 from aisle.core.lists import Array
@@ -35,6 +35,14 @@ def silent(task: str, done: int, total: int | None) -> None:
     """No progress shown."""
 
 
+def in_words(figures: Mapping[str, Any]) -> str:
+    """The numbers among what a step of a fit reports, and whether it was taken back: ``macro f1 0.412, pairs 512``."""
+    numbers = [
+        f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items() if type(value) in (int, float)
+    ]
+    return ", ".join([*numbers, *(["taken back"] if figures.get("taken_back") else [])])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Env:
     """
@@ -45,6 +53,7 @@ class Env:
     device    where torch methods run
     scratch   a folder that a fit may fill; None for memory only
     progress  called while long work runs
+    log       takes a line for a person, on what long work has come to
     """
 
     engine: Engine

@@ -6,6 +6,7 @@ however it dies).  Whoever tidies up removes only what nobody holds.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -25,6 +26,9 @@ class Lease:
         self._handle: int | None = None
         self._handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._handle, fcntl.LOCK_SH)
+        if not _leads_to(folder, self._handle):
+            self.release()
+            raise FileNotFoundError(errno.ENOENT, "removed while it was opened", str(folder))
 
     def release(self) -> None:
         if self._handle is not None:
@@ -64,6 +68,8 @@ def remove_unused(folders: Iterable[Path]) -> list[Path]:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _leads_to(folder, handle):
+                continue
             # Renamed first, so that nobody opens half of one.
             away = folder.with_name(REMOVING + folder.name)
             os.rename(folder, away)
@@ -74,3 +80,11 @@ def remove_unused(folders: Iterable[Path]) -> list[Path]:
         shutil.rmtree(away, ignore_errors=True)
         removed.append(folder)
     return removed
+
+
+def _leads_to(path: Path, handle: int) -> bool:
+    """Whether the path still names what was opened; a lock may come only when somebody else has removed it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

@@ -358,6 +358,11 @@ class Shop(PointedFolder):
         return self.folder / "rules"
 
     @property
+    def work_folder(self) -> Path:
+        """Where fits and other long work keep what is done until all of it is: see ``core/workplaces.py``."""
+        return self.folder / "cache" / "fits"
+
+    @property
     def log_path(self) -> Path:
         return self.folder / "log.sqlite"
 

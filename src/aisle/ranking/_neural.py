@@ -5,8 +5,6 @@ Legend: Q requests (pages), N candidates, K tasks.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +24,7 @@ from aisle.core.lists import Array
 from aisle.core.method import NOTHING, Given, Method, State
 from aisle.core.shop import Counter, ShopView
 from aisle.core.tables import Tables
+from aisle.core.workplaces import Workplace
 from aisle.ranking._counts import COUNTERS
 from aisle.ranking._facts import attributes_of
 from aisle.ranking._features import FeatureMaker, Features, scale_of, standardised, with_query_vectors
@@ -130,7 +129,8 @@ class NeuralRanker(Method):
         with seeded(env.seed, self.threads):
             model, tables = self.network(shape, env)
             model.begin_at(dict(zip(self.tasks, torch.from_numpy(examples.label.T), strict=True)))
-            self._train(model, tables, examples, held_back, env, _run_folder(self, shop, env))
+            place = _workplace(self, shop, env)
+            self._train(model, tables, examples, held_back, env, None if place is None else place.folder)
         return NeuralStage.exported(self, env, maker, scale, shape, model, tables)
 
     def network(self, shape: Shape, env: Env) -> tuple[Ranker, Tables]:
@@ -249,12 +249,11 @@ def _split(pages: Impressions) -> tuple[Impressions, Impressions | None]:
     return pages.parted(VALIDATION_SHARE) if len(pages.requests) >= LEAST_PAGES else (pages, None)
 
 
-def _run_folder(method: NeuralRanker, shop: ShopView, env: Env) -> Path | None:
+def _workplace(method: NeuralRanker, shop: ShopView, env: Env) -> Workplace | None:
     """Where this very fit keeps its checkpoints, so that it goes on after a kill; None where nothing is kept."""
     if env.scratch is None:
         return None
     name = registry.name_of(method)
     last_s = float(shop.events["time_s"][-1]) if len(shop.events) else 0.0
     parts = [method.model_dump(mode="json"), env.seed, shop.generation, repr(shop.until_s), len(shop.events), last_s]
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return env.scratch / f"{name}-{digest}"
+    return Workplace.of(env.scratch, name, parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from aisle.core.env import Encoder, Env, Progress, silent
@@ -33,6 +34,7 @@ def open_env(
     counters: Counts | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Env:
     """The engine of the current generation (its text index is built where it is missing) and lazy encoders.
 
@@ -47,8 +49,9 @@ def open_env(
         counters=counters,
         seed=seed,
         device=device(),
-        scratch=shop.folder / "cache" / "fits",
+        scratch=shop.work_folder,
         progress=progress,
+        log=log,
     )
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from aisle.core.caches import cache_folder
 from aisle.core.errors import DataError
 from aisle.data.pointed import POINTER
 from aisle.data.shop import Shop
-
-
-def cache_folder() -> Path:
-    """Where shops made from files are kept: ``AISLE_CACHE``, ``$XDG_CACHE_HOME/aisle`` or ``~/.cache/aisle``."""
-    named = os.environ.get("AISLE_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aisle"
 
 
 def open_target(target: Path, into: Path | None, say: Callable[[str], None]) -> Shop:

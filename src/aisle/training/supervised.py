@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -47,10 +46,6 @@ class Examples:
         weights = None if self.weights is None else [self.weights[r] for r in rows]
         return Examples([self.prompts[r] for r in rows], [self.answers[r] for r in rows], weights)
 
-    @property
-    def num_tokens(self) -> int:
-        return sum(map(len, self.prompts)) + sum(map(len, self.answers))
-
 
 @dataclass(frozen=True, eq=False)
 class ExampleBatch:
@@ -86,14 +81,3 @@ def supervised_loss(module: Backbone, batch: ExampleBatch) -> Mapping[str, Tenso
 def nll(logp_SR: Tensor, weight_SR: Tensor) -> Tensor:
     """The weighted mean of - log pi over all answer tokens."""
     return -(logp_SR * weight_SR).sum() / weight_SR.sum().clamp(min=1e-9)
-
-
-def mean_loss(module: Backbone, batches: Any) -> float:
-    """The mean loss an answer token over batches, for validation."""
-    total = torch.zeros((), dtype=torch.float64)
-    weight = torch.zeros((), dtype=torch.float64)
-    with torch.no_grad():
-        for batch in batches:
-            total -= (module.logp(batch.packed) * batch.weight).sum().double().cpu()
-            weight += batch.weight.sum().double().cpu()
-    return float(total / weight.clamp(min=1e-9))

@@ -12,7 +12,7 @@ from torch import Tensor
 from aisle.core.errors import ContractError, SettingError, StateError
 from aisle.core.lists import Array
 from aisle.nn.backbones.backbone import Backbone, Sampling, draw
-from aisle.nn.backbones.packed import pack
+from aisle.nn.backbones.packed import Packed, pack
 from aisle.nn.backbones.tiny import Tiny, TinyShape, qwen3_weights
 
 V, END = 60, 1
@@ -225,28 +225,72 @@ class TestMerger:
             torch.testing.assert_close(read, merged.logp(packed), atol=1e-5, rtol=1e-5)
 
 
+def steps(model: Backbone, packed: Packed, times: int) -> None:
+    """Learn that these answers are right."""
+    optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(times):
+        optimiser.zero_grad()
+        (-model.logp(packed).mean()).backward()
+        optimiser.step()
+
+
+def test_the_frozen_model_stays_as_it_was_where_all_of_it_learns():
+    model, packed = tiny(), pack(PROMPTS, BRANCHES)
+    reference, before = model.frozen(), model.logp(packed).detach()
+    steps(model, packed, 1)
+    assert not any(p.requires_grad for p in reference.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    assert torch.equal(reference.logp(packed), before)
+    assert not torch.allclose(model.logp(packed), before)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks the model by an older name
 class TestHf:
-    @pytest.mark.filterwarnings("ignore::FutureWarning")  # peft asks the model by an older name
-    def test_adapters_start_as_the_model_and_the_reference_stays_it(self, model):
+    @pytest.fixture
+    def adapted(self, model) -> Backbone:
+        """Adapters, and a new word's row that learns beside them."""
         pytest.importorskip("peft")
         from aisle.nn.backbones.hf import Hf, HfShape, Lora, _with_adapters
 
-        plain = hf_of(model)
+        lora = Lora(rank=2, alpha=4)
+        return Hf(
+            HfShape(name="here", dtype="float32", lora=lora), _with_adapters(hf_of(model).model, lora, [V - 1]), END
+        )
+
+    def test_adapters_start_as_the_model_and_are_a_small_part_of_it(self, model, adapted):
         packed = pack(PROMPTS, BRANCHES)
         with torch.inference_mode():
-            before = plain.logp(packed)
-        lora = Lora(rank=2, alpha=4)
-        adapted = Hf(HfShape(name="here", dtype="float32", lora=lora), _with_adapters(plain.model, lora), END)
-        trainable = [p for p in adapted.parameters() if p.requires_grad]
-        assert sum(p.numel() for p in trainable) < sum(p.numel() for p in adapted.parameters()) / 2
-        optimiser = torch.optim.SGD(trainable, lr=1.0)
-        for _ in range(2):
-            (-adapted.logp(packed).sum()).backward()
-            optimiser.step()
-        with torch.inference_mode():
-            assert (adapted.logp(packed) - before).abs().max() > 1e-3
-            with adapted.reference() as reference:
-                torch.testing.assert_close(reference.logp(packed), before)
+            torch.testing.assert_close(adapted.logp(packed), model.logp(packed), atol=1e-4, rtol=1e-4)
+        learning = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+        assert 0 < learning < sum(p.numel() for p in adapted.parameters()) / 2
+
+    def test_the_frozen_model_is_the_tuned_one_and_its_weights_stand_in_memory_once(self, adapted):
+        packed = pack([*PROMPTS, np.array([V - 1, 5])], [*BRANCHES, [np.array([7, V - 1])]])
+        steps(adapted, packed, 2)
+        with torch.no_grad():
+            tuned = adapted.logp(packed)
+        reference = adapted.frozen()
+        for mine, copied in zip(adapted.parameters(), reference.parameters(), strict=True):
+            assert (mine.data_ptr() == copied.data_ptr()) is not mine.requires_grad, "only what learns is copied"
+        steps(adapted, packed, 2)
+        with torch.no_grad():
+            assert torch.equal(reference.logp(packed), tuned)
+            assert (adapted.logp(packed) - tuned).abs().min(1).values.max() > 1e-3
+
+    def test_the_reference_between_forward_and_backward_disturbs_no_gradient(self, adapted):
+        packed = pack(PROMPTS, BRANCHES)
+        steps(adapted, packed, 2)
+        reference, learning = adapted.frozen(), [p for p in adapted.parameters() if p.requires_grad]
+        steps(adapted, packed, 1)
+        with torch.no_grad():
+            known = reference.logp(packed)
+        expected = torch.autograd.grad(((adapted.logp(packed) - known) ** 2).sum(), learning)
+        logp = adapted.logp(packed)
+        with torch.no_grad():
+            between = reference.logp(packed)
+        found = torch.autograd.grad(((logp - between) ** 2).sum(), learning)
+        assert max(grad.abs().max() for grad in expected) > 0
+        assert all(map(torch.equal, found, expected))
 
     def test_a_model_that_is_not_here_is_not_fetched(self):
         pytest.importorskip("transformers")

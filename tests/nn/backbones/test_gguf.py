@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 
 from aisle.core.errors import SettingError, StateError
 from aisle.nn.backbones import gguf as files
+from aisle.nn.backbones import gguf_copies
 from aisle.nn.backbones.gguf import Package, gguf_file
 from aisle.nn.backbones.hf import Hf, HfShape, Lora, hf_words, spelled
 from aisle.nn.backbones.packed import pack
@@ -22,6 +25,13 @@ WIDTH, HEADS, KEY_HEADS, HIDDEN, LAYERS = 64, 4, 2, 96, 2
 LETTERS = sorted(pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel.alphabet())
 MERGES = ["l a", "m p", "la mp", "Ġ lamp", "r e", "re d"]
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *LETTERS, *(m.replace(" ", "") for m in MERGES)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """The user's cache, which is empty at first."""
+    monkeypatch.setenv("AISLE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +204,64 @@ class TestNames:
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.setattr(files, "PACKAGES", {"other": Package("some-project", "carrying")})
         assert gguf_file("other") == tmp_path / "carrying" / "model.gguf"
+
+
+def loaded(file: Path, dtype: str = "bfloat16") -> tuple[list[int], dict[str, torch.Tensor]]:
+    """What a start makes of the file: tokens of a text, and the weights."""
+    shape = HfShape(name=str(file), dtype=dtype)
+    words = hf_words(shape, ["<good>"])
+    made = Hf.load(shape, end_id=words.end_id, vocab_size=len(words), new_tokens=spelled(words))
+    return words.encode(["red lamp <good>"])[0].tolist(), made.state_dict()
+
+
+def alike(one, other) -> bool:
+    return one[0] == other[0] and all(
+        torch.equal(one[1][n], t) and one[1][n].dtype == t.dtype for n, t in other[1].items()
+    )
+
+
+class TestCopies:
+    """The library parses such a file for long; what comes of it is kept in the user's cache."""
+
+    @pytest.fixture
+    def own(self, file, tmp_path) -> Path:
+        return Path(shutil.copy(file, tmp_path / "own.gguf"))
+
+    def test_a_second_start_reads_the_copy_alone(self, own):
+        first, about = {dtype: loaded(own, dtype) for dtype in ("bfloat16", "float32")}, own.stat()
+        own.write_bytes(b"\0" * about.st_size)
+        os.utime(own, ns=(about.st_atime_ns, about.st_mtime_ns))
+        for dtype, expected in first.items():
+            assert alike(loaded(own, dtype), expected)
+        assert list(own.parent.glob("*.gguf")) == [own], "nothing is written beside the model"
+
+    def test_a_file_that_changed_is_read_anew_and_its_old_copies_go(self, own, cache):
+        before = loaded(own)
+        (home,) = (cache / "models").iterdir()
+        old = set(home.iterdir())
+        (home / f"{gguf_copies.WRITING}half").mkdir()
+        os.utime(own, (1, 1))
+        assert alike(loaded(own), before)
+        assert len(list(home.iterdir())) == len(old) == 2
+        assert not old & set(home.iterdir())
+
+    @pytest.mark.parametrize("cut", ["model.safetensors", "words-*.json"])
+    def test_a_damaged_copy_is_made_again(self, own, cache, cut):
+        before = loaded(own)
+        (path,) = cache.rglob(cut)
+        path.write_bytes(path.read_bytes()[:50])
+        assert alike(loaded(own), before)
+        assert alike(loaded(own), before)
+        (path,) = cache.rglob(cut)
+        assert path.stat().st_size > 50
+
+    def test_where_nothing_can_be_kept_the_file_is_read_each_time(self, own, cache, monkeypatch):
+        cache.write_text("in the way")
+        before = loaded(own)
+        cache.unlink()
+        monkeypatch.setattr(gguf_copies, "LARGEST", 1000)
+        assert alike(loaded(own), before)
+        assert not list(cache.rglob("*.safetensors")), "too large to be copied"
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aisle.core.atomic import write_json
 from aisle.core.errors import Busy, SettingError, nearest
 from aisle.core.leases import exclusive
+from aisle.core.workplaces import sweep
 from aisle.data.items import ItemTable
 from aisle.data.shop import Shop
 from aisle.engine.embedded.appliers import take_in_events, touched
@@ -48,6 +49,9 @@ class Policy(BaseModel):
     )
     keep_generations: int = Field(2, ge=1, description="catalogue generations that are kept")
     keep_requests_days: float = Field(90.0, gt=0, description="days that answered requests are kept")
+    keep_stopped_days: float = Field(
+        14.0, gt=0, description="days that what a stopped fit or aisle judge had done is kept"
+    )
 
     @classmethod
     def of(cls, shop: Shop) -> Policy:
@@ -136,6 +140,8 @@ class Carer:
         for path in self.shop.request_segments()[:-1]:
             if path.stat().st_mtime < oldest_s:
                 path.unlink()
+        if swept := sweep(self.shop.work_folder, self.policy.keep_stopped_days * DAY_S):
+            done["stopped_work"] = len(swept)
 
     def _snapshot(self, done: dict[str, int], now: bool) -> None:
         """Keep the catalogue at a later record; most records are no changes of items, and cost no new file."""

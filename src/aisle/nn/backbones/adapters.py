@@ -40,7 +40,7 @@ class LowRank(torch.autograd.Function):
 
 
 def lean(model: Any) -> None:
-    """Give every plain adapter of a ``peft`` model these products; what else it can do (merging, lending the model without
+    """Give every plain adapter of a ``peft`` model these products; what else it can do (merging, answering without
     adapters) stays the library's."""
     layers = import_module("peft.tuners.lora.layer")
 

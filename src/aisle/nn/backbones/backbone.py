@@ -6,10 +6,11 @@ V vocabulary, D width, C label tokens.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -188,6 +189,14 @@ class Backbone(nn.Module, ABC):
     def learned(self) -> dict[str, Tensor]:
         """The tensors that must be kept to have this model again; of a pre-trained one with adapters, these alone."""
         return self.state_dict()
+
+    def frozen(self) -> Self:
+        """This model as it is now, to measure from while it goes on learning: the reference of KL and DPO.
+
+        What does not learn is shared and not copied, so beside adapters the weights stand in memory once.
+        """
+        fixed = {id(parameter): parameter for parameter in self.parameters() if not parameter.requires_grad}
+        return copy.deepcopy(self, fixed).eval().requires_grad_(False)
 
     def settings(self) -> dict[str, Any]:
         """What makes the same model again, without its weights, as JSON values."""

@@ -1,7 +1,7 @@
 """Language models in one file: a path that ends in ``.gguf``, or the name of an installed package that carries one.
 
 Such files hold weights in few bits and the vocabulary beside them.  Weights are unpacked as they are read, so what comes is a
-plain model, which can be trained and saved.
+plain model, which can be trained and saved.  The library parses for long; ``gguf_copies.py`` keeps what comes of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from aisle.core.errors import AisleError, StateError
+from aisle.nn.backbones import gguf_copies
 
 SUFFIX = ".gguf"
 
@@ -62,13 +65,24 @@ def gguf_file(name: str) -> Path | None:
     return Path(name).resolve()
 
 
-def read_model(file: Path, dtype: Any) -> Any:
+def read_model(file: Path, dtype: str) -> Any:
     """The model with all weights in ``dtype``.  Raises AisleError without the libraries, StateError for a file that is none."""
     transformers = _libraries()
+
+    def load(folder: Path) -> Any:
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
+        )
+
+    return gguf_copies.model(file, dtype, load, lambda: _unpacked(transformers, file, dtype))
+
+
+def _unpacked(transformers: Any, file: Path, dtype: str) -> Any:
+    """The model from the file itself."""
     plain = {"quantization_config": transformers.GgufConfig(dequantize=True)} if _knows_packed(transformers) else {}
     with _readable(file):
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=dtype, local_files_only=True, **plain
+            file.parent, gguf_file=file.name, dtype=getattr(torch, dtype), local_files_only=True, **plain
         )
     # What was unpacked is a model like any other: saved and trained as one.
     model.hf_quantizer, model.is_quantized = None, False
@@ -77,14 +91,18 @@ def read_model(file: Path, dtype: Any) -> Any:
     return model
 
 
-def read_tokenizer(file: Path) -> Any:
-    """The vocabulary of the file, as the library's tokenizer.  Raises as ``read_model``."""
+def read_words(file: Path) -> Any:
+    """The vocabulary of the file, as a ``tokenizers.Tokenizer``.  Raises as ``read_model``."""
     transformers = _libraries()
-    with _readable(file):
-        # Not by AutoTokenizer, which reads the whole file for a configuration that no tokenizer needs.
-        return transformers.PreTrainedTokenizerFast.from_pretrained(
-            file.parent, gguf_file=file.name, local_files_only=True
-        )
+
+    def read() -> Any:
+        with _readable(file):
+            # Not by AutoTokenizer, which reads the whole file for a configuration that no tokenizer needs.
+            return transformers.PreTrainedTokenizerFast.from_pretrained(
+                file.parent, gguf_file=file.name, local_files_only=True
+            ).backend_tokenizer
+
+    return gguf_copies.words(file, read)
 
 
 def _knows_packed(transformers: Any) -> bool:

@@ -27,7 +27,7 @@ from aisle.core.lists import Array
 from aisle.core.method import Settings
 from aisle.nn.backbones.adapters import lean
 from aisle.nn.backbones.backbone import Backbone, Decoding
-from aisle.nn.backbones.gguf import gguf_file, read_model, read_tokenizer
+from aisle.nn.backbones.gguf import gguf_file, read_model, read_words
 from aisle.nn.backbones.packed import Packed
 from aisle.nn.backbones.words import END, Words
 
@@ -48,26 +48,33 @@ class Lora(Settings):
     last: int = Field(0, ge=0)
 
 
-class HfShape(Settings):
+class Pretrained(Settings):
     """
-    name      a folder, a ``.gguf`` file, a package's model (``smollm2``), or a name of the hub
-    revision  of a name
+    How a pre-trained model is loaded.
+
     dtype     of the weights
-    bits      4 or 8: weights in that width (needs bitsandbytes and a GPU); 16 or 32 by ``dtype``
-    lora      train adapters and leave the model as it is; None trains everything
-    download  whether the library may fetch what is not on this machine
+    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``; a ``.gguf`` file is unpacked to ``dtype``
+    lora      train adapters and leave the model as it is; null trains every weight
+    revision  of a name of the hub
+    download  whether weights that are not on this machine may be fetched
     """
 
-    name: str
-    revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     bits: Literal[0, 4, 8] = 0
-    lora: Lora | None = None
+    lora: Lora | None = Lora()
+    revision: str | None = None
     download: bool = False
 
 
+class HfShape(Pretrained):
+    """``name``: a folder, a ``.gguf`` file, a package's model (``smollm2``), or a name of the hub.  No adapters unless given."""
+
+    name: str
+    lora: Lora | None = None
+
+
 class Hf(Backbone):
-    """A pre-trained model.  ``reference()`` lends the model without its adapters, so LoRA needs no second copy for KL or DPO."""
+    """A pre-trained model."""
 
     def __init__(self, shape: HfShape, model: Any, end_id: int) -> None:
         super().__init__()
@@ -108,14 +115,6 @@ class Hf(Backbone):
     def embedding(self) -> nn.Module:
         table: nn.Module = self.model.get_input_embeddings()
         return table
-
-    @contextmanager
-    def reference(self) -> Iterator[Hf]:
-        """The model as it was before its adapters learned.  Raises AisleError without adapters."""
-        if self.shape.lora is None:
-            raise AisleError("a model without adapters changes as it learns; keep a copy as the reference, or set lora")
-        with self.model.disable_adapter():
-            yield self
 
     def settings(self) -> dict[str, Any]:
         return {"shape": self.shape.model_dump(), "end_id": self.end_id}
@@ -212,7 +211,7 @@ def hf_words(shape: HfShape, marks: Sequence[str]) -> Words:
     transformers = _library("transformers")
     file = gguf_file(shape.name)
     if file is not None:
-        return Words.extended(read_tokenizer(file).backend_tokenizer, marks)
+        return Words.extended(read_words(file), marks)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             shape.name, revision=shape.revision, local_files_only=not shape.download
@@ -234,20 +233,20 @@ def spelled(words: Words) -> dict[int, Array]:
 
 def _read(shape: HfShape) -> Any:
     """The library's model, as it was published."""
-    transformers, dtype = _library("transformers"), getattr(torch, shape.dtype)
+    transformers = _library("transformers")
     file = gguf_file(shape.name)
     if file is not None:
         if shape.bits:
             raise SettingError(
                 f"the weights of {file.name} are unpacked to {shape.dtype} as they are read; leave bits at 0, it was {shape.bits}"
             )
-        return read_model(file, dtype)
+        return read_model(file, shape.dtype)
     quantised = {"quantization_config": _quantised(shape, transformers)} if shape.bits else {}
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
             shape.name,
             revision=shape.revision,
-            dtype=dtype,
+            dtype=getattr(torch, shape.dtype),
             local_files_only=not shape.download,
             use_safetensors=True,
             **quantised,

