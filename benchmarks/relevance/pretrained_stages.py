@@ -47,7 +47,7 @@ PASSES, BATCH = 2, 16
 WHOLE = {"pretrained": Pretrained(lora=None, dtype="float32"), "label_weight": 3.0}
 ADAPTED = {"pretrained": Pretrained(lora=Lora(last=10)), "label_weight": 1.0}
 RATE = {"whole": 1e-4, "lora": 5e-4}
-RL_STEPS, PROMPTS, LATER_RATE = 60, 16, 1e-5
+RL_STEPS, PROMPTS, LATER_RATE = 40, 16, 1e-5
 BASE = f"label_first/{SIZE}/0.15"
 
 
