@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from aisle.core.errors import SettingError
 from aisle.core.lists import ItemLists
 from aisle.core.method import Given
 from aisle.core.requests import Requests
 from aisle.data.view import View
 from aisle.funnel import Plan, fit
 from aisle.nn.encoders import minilm_is_installed
-from aisle.nn.encoders.bert import Bert
+from aisle.nn.encoders.bert import Bert, bert_of
+from aisle.nn.encoders.checkpoint import minilm_checkpoint
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.relevance import cross_encoder
 from aisle.relevance._pairs import training_pairs
@@ -69,6 +71,33 @@ class TestNetwork:
         other = kind.clone()
         other[:, 4:] = 1
         assert (made(token, kind, there) - made(token, other, there)).abs().max() > 1e-3
+
+
+class TestBert:
+    def test_the_first_token_has_what_whole_texts_of_one_length_give_it(self):
+        bert, token = network("ordinal").bert, torch.randint(4, 40, (5, 11))
+        first = bert.first(token, torch.zeros_like(token), torch.ones_like(token, dtype=torch.bool))
+        torch.testing.assert_close(first, bert(token)[:, 0], atol=1e-5, rtol=1e-5)
+
+    def test_texts_of_several_lengths_are_read_as_each_alone(self):
+        bert, token = network("ordinal").bert, torch.randint(4, 40, (4, 11))
+        kind = (torch.arange(11) > 3).long().expand(4, 11).contiguous()
+        length = [11, 2, 7, 1]
+        there = torch.arange(11) < torch.tensor(length)[:, None]
+        alone = [
+            bert.first(token[[b], :n], kind[[b], :n], torch.ones(1, n, dtype=torch.bool)) for b, n in enumerate(length)
+        ]
+        torch.testing.assert_close(bert.first(token, kind, there), torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+    def test_what_it_learns_by_is_the_same_as_of_whole_texts(self):
+        bert, token = network("ordinal").bert.requires_grad_(True), torch.randint(4, 40, (3, 8))
+        there = torch.ones_like(token, dtype=torch.bool)
+        grads = []
+        for out in (bert.first(token, torch.zeros_like(token), there), bert(token)[:, 0]):
+            bert.zero_grad()
+            out.square().sum().backward()
+            grads.append(bert.layers[0].qkv.weight.grad.clone())
+        torch.testing.assert_close(grads[0], grads[1], atol=1e-4, rtol=1e-4)
 
 
 def test_ordinal_cuts_rise_and_chances_move_along_the_grades():
@@ -131,6 +160,40 @@ def test_a_fit_that_was_killed_goes_on_and_ends_the_same(shop, env, tmp_path, mo
     assert not list(tmp_path.iterdir())
     found, wanted = again.state().tensors, whole.state().tensors
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_relevance_is_what_score_writes_in_time(shop, env):
+    stage = CrossEncoder.tiny().fit(shop, env)
+    requests, lists = Requests.make(["desk lamp", "ball"]), ItemLists(np.arange(30), np.array([0, 18, 30]))
+    written = stage.score(requests, lists)
+    assert (written["tier"] >= 0).all()
+    np.testing.assert_allclose(stage.relevance(requests, lists), written["relevance"], atol=1e-5)
+
+
+class TestShort:
+    def test_a_network_from_scratch_has_layers_of_its_own(self, shop, env):
+        with pytest.raises(SettingError, match=r"layers is 2.*set scratch.layers"):
+            CrossEncoder.tiny().model_copy(update={"layers": 2}).fit(shop, env)
+
+    @pytest.mark.skipif(not minilm_is_installed(), reason="needs the weights of MiniLM")
+    def test_it_keeps_the_first_layers_of_a_pre_trained_encoder(self):
+        whole, short = bert_of(minilm_checkpoint()), bert_of(minilm_checkpoint(), 2)
+        assert bert_config(short)["num_hidden_layers"] == 2
+        kept = short.state_dict()
+        assert all(torch.equal(kept[name], tensor) for name, tensor in whole.state_dict().items() if name in kept)
+        with pytest.raises(SettingError, match="7 layers of 'minilm', which has 6"):
+            bert_of(minilm_checkpoint(), 7)
+
+    def test_a_brief_text_is_read_in_fewer_tokens_also_when_restored(self, shop, env):
+        method = CrossEncoder.tiny().model_copy(update={"text": "brief"})
+        stage = method.fit(shop, env)
+        again = method.restore(stage.state(), env)
+        rows, full = np.arange(20), CrossEncoder.tiny().fit(shop, env)
+        pieces = stage.reader.pieces
+        brief = sum(map(len, pieces.encode(stage.reader.texts(shop.items, rows))))
+        assert brief < 0.8 * sum(map(len, pieces.encode(full.reader.texts(shop.items, rows))))
+        lists = ItemLists(rows, np.array([0, 20]))
+        assert np.array_equal(again.chances(["desk lamp"], lists), stage.chances(["desk lamp"], lists))
 
 
 class TestStudent:

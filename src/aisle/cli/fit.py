@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
@@ -94,11 +95,14 @@ def _say(fitted: Funnel, name: str, shop: Shop, seconds: float, as_json: bool) -
     if as_json:
         stages = {slot: stage.version for slot, stage in fitted.fitted.items()}
         told = {"funnel": fitted.version, "stages": stages, "seconds": seconds, "reports": reports}
+        told |= {} if fitted.loudness is None else {"loudness": asdict(fitted.loudness)}
         typer.echo(json.dumps(told))
         return
     for slot, report in reports.items():
         for step, said in report.items():
             typer.echo(f"{slot}, {step}: {in_words(said)}")
+    if fitted.loudness is not None:
+        typer.echo(f"relevance, {fitted.loudness}")
     typer.echo(
         f"{name}: funnel {fitted.version} fitted in {seconds} s and chosen.  Serve it with: aisle serve {shop.folder}"
     )

@@ -133,6 +133,7 @@ class Method(Settings):
     bags            the model whose bags of items the fitted stage makes (``core.roles.BagMaker``); "" for none
     counters        what the fitted stage asks ``env.counts`` for; a server keeps these, and no others
     loudness        what the ``relevance`` that it writes counts for beside the ranking's ``score``, where a plan has no utility
+                    and too few held-back queries to choose it
     needs           name -> ``retrieval.bm25`` (a stage of this plan), ``relevance.lref@VERSION`` or ``columns:NAME``
     settings_version, migrate   how older saved settings are brought up to date
     """

@@ -65,6 +65,15 @@ class Scorer(Protocol):
 
 
 @runtime_checkable
+class Judge(Protocol):
+    """A scorer of relevance by whose grades of known pairs a fit chooses how loud it is."""
+
+    def relevance(self, requests: Requests, candidates: ItemLists) -> Array:
+        """float32[N]: what ``score`` writes under this name with all the time it takes, of every row."""
+        ...
+
+
+@runtime_checkable
 class Reranker(Protocol):
     def rerank(self, requests: Requests, candidates: ItemLists, k: int) -> ItemLists:
         """At most k of the candidates a request, best first, with their columns."""

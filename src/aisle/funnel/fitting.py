@@ -16,9 +16,11 @@ from aisle.core.errors import SettingError, UnknownName, nearest
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import Given
 from aisle.core.requests import Requests, hashed
+from aisle.core.roles import Judge
 from aisle.core.shop import Counter, Events, Items, Judgments, ShopView
+from aisle.funnel.loudness import Loudness, asked_of, chosen
 from aisle.funnel.ordering import scored
-from aisle.funnel.plan import ONE, Plan
+from aisle.funnel.plan import ONE, RANKED, Plan
 from aisle.funnel.serving import Funnel
 from aisle.funnel.stages import Fitted
 
@@ -41,23 +43,55 @@ def fit(
     methods = plan.slots()
     versions: dict[str, str] = {}
     fitted: dict[str, Fitted] = {}
+    loudness = None
     for done, slot in enumerate(order):
         env.progress("fit", done, len(order))
         versions[slot] = _version(plan, slot, shop, env, versions)
         kept = previous.fitted.get(slot) if previous is not None and previous.env.engine is env.engine else None
         if kept is not None and kept.version == versions[slot]:
             fitted[slot] = kept
-            continue
-        given = _given(plan, slot, shop, env, fitted, stages)
-        fitted[slot] = Fitted(methods[slot], methods[slot].fit(shop, env, given), versions[slot])
+        else:
+            given = _given(plan, slot, shop, env, fitted, stages, loudness)
+            fitted[slot] = Fitted(methods[slot], methods[slot].fit(shop, env, given), versions[slot])
+        if slot in _ordering(plan) <= fitted.keys():  # the last of them
+            loudness = _loudness(plan, shop, env, fitted, previous)
     env.progress("fit", len(order), len(order))
-    return assembled(plan, env, {slot: fitted[slot] for slot in methods})
+    return assembled(plan, env, {slot: fitted[slot] for slot in methods}, loudness)
 
 
-def assembled(plan: Plan, env: Env, fitted: Mapping[str, Fitted]) -> Funnel:
-    """The funnel of these stages, named by the plan and their versions."""
-    text = json.dumps([plan.to_json(), {slot: f.version for slot, f in fitted.items()}], sort_keys=True)
-    return Funnel(plan, env, fitted, hashlib.sha256(text.encode()).hexdigest()[:12])
+def assembled(plan: Plan, env: Env, fitted: Mapping[str, Fitted], loudness: Loudness | None = None) -> Funnel:
+    """The funnel of these stages, named by the plan, their versions and the loudness."""
+    parts: list[Any] = [plan.to_json(), {slot: f.version for slot, f in fitted.items()}]
+    parts += [] if loudness is None else [loudness.value]
+    version = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return Funnel(plan, env, fitted, version, loudness)
+
+
+def _ordering(plan: Plan) -> set[str]:
+    """The served slots that a request passes until its candidates are ordered."""
+    return plan.served().keys() - {"reranking", "allocation"}
+
+
+def _loudness(
+    plan: Plan, shop: ShopView, env: Env, fitted: Mapping[str, Fitted], previous: Funnel | None
+) -> Loudness | None:
+    """How loud the plan's judge is, by held-back queries; None where it is not heard or they are too few to tell."""
+    judge = fitted["relevance"].stage if plan.hears_judge else None
+    if plan.relevance is None or not isinstance(judge, Judge):
+        return None
+    slots = _ordering(plan)
+    if previous is not None and all(previous.fitted.get(slot) is fitted[slot] for slot in slots):
+        return previous.loudness
+    judged = asked_of(shop.judgments("validation"), env.seed)
+    if not len(judged):
+        return None
+    requests = Requests.make(judged.query)
+    alone = Funnel(plan.replace(utility=RANKED), env, {s: fitted[s] for s in slots - {"relevance"}}, "alone")
+    lists = alone.ranked(requests)
+    pair_N = judged.lists.find(lists)
+    graded = lists.take(pair_N >= 0).with_columns(gain=np.maximum(judged.gain()[pair_N[pair_N >= 0]], 0.0))
+    graded = graded.with_columns(relevance=judge.relevance(requests, graded))
+    return chosen(graded, plan.relevance.loudness)
 
 
 class StageStore:
@@ -148,8 +182,9 @@ def _version(plan: Plan, slot: str, shop: ShopView, env: Env, versions: Mapping[
 
 
 def _given(
-    plan: Plan, slot: str, shop: ShopView, env: Env, fitted: Mapping[str, Fitted], store: StageStore | None
-) -> Given:
+    plan: Plan, slot: str, shop: ShopView, env: Env, fitted: Mapping[str, Fitted], store: StageStore | None,
+    loudness: Loudness | None = None,
+) -> Given:  # fmt: skip
     store = store or StageStore()
     stages: dict[str, Any] = {}
     columns: dict[str, Mapping[str, Array]] = {}
@@ -157,7 +192,7 @@ def _given(
     lists = None
     for name, need in plan.slots()[slot].needs.items():
         if need == CANDIDATES:
-            lists = _Candidates(plan, slot, shop, env, fitted)
+            lists = _Candidates(plan, slot, shop, env, fitted, loudness)
         elif need.startswith("columns:"):
             columns[name] = store.columns(need.removeprefix("columns:"))
             used[name] = need
@@ -180,6 +215,7 @@ class _Candidates:
     shop: ShopView
     env: Env
     fitted: Mapping[str, Fitted]
+    loudness: Loudness | None
 
     def __call__(self, requests: Requests, folds: int = 1) -> ItemLists:
         """Lists of the earlier stages.  With folds > 1 each request is answered by stages that were fitted without its
@@ -216,7 +252,7 @@ class _Candidates:
         if "ranking" in before:
             later = {s: None for s in ONE if s not in before}
             plan = self.plan.replace(**later, offline={})
-            return assembled(plan, self.env, {s: fitted[s] for s in before}).ranked(requests)
+            return assembled(plan, self.env, {s: fitted[s] for s in before}, self.loudness).ranked(requests)
         unranked = Funnel(self.plan, self.env, {s: fitted[s] for s in before}, "unranked")
         compiled, lists = unranked.retrieve(requests)
         return scored(unranked.way(strict=True), "relevance", compiled, lists)

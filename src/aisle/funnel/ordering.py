@@ -74,9 +74,9 @@ def _checked_list(stages: Stages, slot: str, verb: str, requests: Requests, list
 
 
 def _with_utility(stages: Stages, lists: ItemLists) -> ItemLists:
-    """Adds ``score``: what the plan orders by.  Where a stage that it reads did not run, the ranking's score alone, and without
+    """Adds ``score``: what the funnel orders by.  Where a stage that it reads did not run, the ranking's score alone, and without
     that the sum of reciprocal ranks."""
-    plan, order = stages.plan, stages.plan.order
+    plan, order = stages.plan, stages.order
     if "ranking" not in stages and RANKED not in lists.columns:
         (name,) = plan.retrieval
         lists = lists.with_columns(score=lists[f"score_{name}"].astype(np.float32))

@@ -40,7 +40,8 @@ class Plan:
     understanding  name -> enricher of requests, run first
     offline        name -> method fitted only because another one ``needs`` it (a teacher), never served
     utility        an expression over columns: what candidates are ordered by; empty for ``score``, and where a stage judges
-                   relevance and the ranking does not read what it says for ``score`` + the judge's loudness * ``relevance``
+                   relevance and the ranking does not read what it says for ``score`` + loudness * ``relevance``, the loudness
+                   chosen by the fit (``funnel.loudness``)
     depth          how many items leave a stage
     scenes         retriever -> the scenes it answers in (``search``, ``feed``, ``similar``); one that is not named answers in all
     collapse       show one variant of a product only
@@ -132,15 +133,21 @@ class Plan:
             )
 
     @property
+    def hears_judge(self) -> bool:
+        """Whether a judge's relevance is added to the score: there is one, and neither a utility nor the ranking reads it."""
+        is_read = self.ranking is not None and JUDGED in self.ranking.reads
+        return not self.utility and self.relevance is not None and JUDGED in self.relevance.writes and not is_read
+
+    @property
     def order(self) -> str:
-        """The expression that candidates are ordered by: ``utility``, or what stands for an empty one."""
+        """The expression that candidates are ordered by where no fit has chosen the loudness of the judge."""
+        return self.order_at(0.0 if self.relevance is None else self.relevance.loudness)
+
+    def order_at(self, loudness: float) -> str:
+        """``utility``, or what stands for an empty one with a judge of this loudness."""
         if self.utility:
             return self.utility
-        judge = self.relevance
-        is_read = self.ranking is not None and JUDGED in self.ranking.reads
-        if judge is None or JUDGED not in judge.writes or is_read:
-            return RANKED
-        return f"{RANKED} + {judge.loudness:g} * {JUDGED}"
+        return f"{RANKED} + {loudness:g} * {JUDGED}" if self.hears_judge and loudness else RANKED
 
     def replace(self, **slots: Any) -> Plan:
         """The same plan with these slots changed."""

@@ -15,6 +15,7 @@ from aisle.core.requests import Requests
 from aisle.core.roles import Reason
 from aisle.funnel import paging
 from aisle.funnel.guard import Guard
+from aisle.funnel.loudness import Loudness
 from aisle.funnel.ordering import ordered
 from aisle.funnel.page import Page
 from aisle.funnel.plan import Plan
@@ -26,16 +27,18 @@ from aisle.funnel.understanding import understood
 @dataclass(frozen=True, eq=False)
 class Funnel:
     """
-    plan     what was fitted
-    env      the engine and encoders it answers with
-    fitted   slot -> Fitted, every slot of the plan
-    version  names the plan and the version of every stage
+    plan      what was fitted
+    env       the engine and encoders it answers with
+    fitted    slot -> Fitted, every slot of the plan
+    version   names the plan, the version of every stage and the loudness
+    loudness  of the plan's judge, where the fit chose it
     """
 
     plan: Plan
     env: Env
     fitted: Mapping[str, Fitted]
     version: str
+    loudness: Loudness | None = None
     guard: Guard = field(default_factory=Guard)
 
     def serve(
@@ -115,10 +118,15 @@ class Funnel:
         folder, _, name = slot.partition(".")
         return folder != "retrieval" or len(self._stages.answered_by(name, requests)) > 0
 
+    @property
+    def order(self) -> str:
+        """The expression that candidates are ordered by."""
+        return self.plan.order if self.loudness is None else self.plan.order_at(self.loudness.value)
+
     def way(self, strict: bool) -> Way:
         """A batch's way through the stages, before its first step."""
         return Way(self._stages, strict, [])
 
     @cached_property
     def _stages(self) -> Stages:
-        return Stages(self.plan, self.env, self.fitted, self.guard)
+        return Stages(self.plan, self.env, self.fitted, self.guard, self.order)

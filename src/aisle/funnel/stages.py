@@ -33,12 +33,13 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """Every filled slot of a plan, and what the plan says of each, looked up once."""
+    """Every filled slot of a plan, and what the plan says of each, looked up once.  ``order``: what candidates are ordered by."""
 
     plan: Plan
     env: Env
     fitted: Mapping[str, Fitted]
     guard: Guard
+    order: str
 
     def __getitem__(self, slot: str) -> Any:
         return self.fitted[slot].stage

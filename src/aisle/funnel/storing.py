@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from aisle.core.errors import GenerationError, SettingError, StateError, Unknown
 from aisle.core.lists import Array
 from aisle.core.method import Given
 from aisle.funnel.fitting import CANDIDATES, StageStore, fit_order, slot_of
+from aisle.funnel.loudness import Loudness
 from aisle.funnel.plan import Plan
 from aisle.funnel.serving import Funnel
 from aisle.funnel.stages import Fitted
@@ -45,6 +47,7 @@ def save(funnel: Funnel, shop: Folders) -> str:
         "bags": sorted(funnel.plan.bags()),
         "plan": funnel.plan.to_json(),
         "stages": {slot: fitted.version for slot, fitted in funnel.fitted.items()},
+        "loudness": None if funnel.loudness is None else asdict(funnel.loudness),
     }
     write_json(shop.funnel_path(funnel.version), record)
     return funnel.version
@@ -90,7 +93,8 @@ def load(shop: Folders, version: str, env: Env) -> Funnel:
         folder = shop.stage_folder(registry.name_of(methods[slot]), version_of_slot)
         method, stage = state.load(folder, env, given)
         fitted[slot] = Fitted(method, stage, version_of_slot)
-    return Funnel(plan, env, {slot: fitted[slot] for slot in methods}, version)
+    loudness = Loudness(**record["loudness"]) if record.get("loudness") else None
+    return Funnel(plan, env, {slot: fitted[slot] for slot in methods}, version, loudness)
 
 
 class StoredStages(StageStore):

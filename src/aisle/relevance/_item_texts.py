@@ -6,11 +6,15 @@ Legend: N items.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from aisle.core.lists import Array
 from aisle.core.shop import Items
+
+ItemTexts = Callable[[Items, Array], list[str]]
+"""Items and rows to a text each."""
 
 PRICE = "<price:>"
 """Stands before the price in a brief text, so that its digits are no size."""

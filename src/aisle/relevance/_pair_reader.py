@@ -15,7 +15,7 @@ from aisle.core.lists import Array
 from aisle.core.shop import Items
 from aisle.nn.encoders.pair_network import PairNetwork
 from aisle.nn.encoders.pieces import Pieces
-from aisle.relevance._item_texts import item_texts
+from aisle.relevance._item_texts import ItemTexts
 from aisle.relevance._scale import Scale
 from aisle.relevance._serving import Reader
 
@@ -28,10 +28,11 @@ class PairReader(Reader):
     network     gives log-chances of grades
     pieces      its vocabulary
     max_tokens  of a pair; what is longer loses the end of its item
+    texts       what is read of items
     """
 
-    def __init__(self, network: PairNetwork, pieces: Pieces, scale: Scale, max_tokens: int) -> None:
-        self.network, self.pieces, self.max_tokens, self._scale = network, pieces, max_tokens, scale
+    def __init__(self, network: PairNetwork, pieces: Pieces, scale: Scale, max_tokens: int, texts: ItemTexts) -> None:
+        self.network, self.pieces, self.max_tokens, self.texts, self._scale = network, pieces, max_tokens, texts, scale
 
     @property
     def scale(self) -> Scale:
@@ -50,7 +51,7 @@ class PairReader(Reader):
         room = self.max_tokens - 3
         return [
             np.concatenate([tokens[:room], [self.pieces.sep_id]])
-            for tokens in self.pieces.encode(item_texts(items, rows))
+            for tokens in self.pieces.encode(self.texts(items, rows))
         ]
 
     def batch(self, heads: Sequence[Array], tails: Sequence[Array]) -> tuple[Tensor, Tensor, Tensor]:

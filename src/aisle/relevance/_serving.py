@@ -116,6 +116,10 @@ class ServingStage(Generic[R]):
         tier = np.where(judged_N, tiers(self.grades(chance_NC), chance_NC.shape[1]), -1)
         return {"relevance": relevance, "tier": tier.astype(np.int8)}
 
+    def relevance(self, requests: Requests, candidates: ItemLists) -> Array:
+        """float32[N] of every row, whatever time it takes."""
+        return expected(self.chances(requests.query, candidates))
+
     def chances(self, queries: Sequence[str], lists: ItemLists) -> Array:
         """float32[N, C] of every row, whatever time it takes: for students, evaluation and ``aisle judge``."""
         rows = [lists.item[a:b] for a, b in zip(lists.splits[:-1], lists.splits[1:], strict=True)]

@@ -23,6 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from aisle.core.env import Env
+from aisle.core.errors import SettingError
 from aisle.core.lists import Array, ItemLists
 from aisle.core.method import NOTHING, Given, Settings, State
 from aisle.core.requests import Requests
@@ -32,7 +33,7 @@ from aisle.nn.encoders.bert import Bert, bert_of, best_dtype
 from aisle.nn.encoders.checkpoint import Checkpoint, minilm_checkpoint, read_checkpoint
 from aisle.nn.encoders.pair_network import PairNetwork, bert_config
 from aisle.nn.encoders.pieces import Pieces
-from aisle.relevance._item_texts import item_texts
+from aisle.relevance._item_texts import brief_texts, item_texts
 from aisle.relevance._pair_reader import PairReader
 from aisle.relevance._pairs import Pairs, class_weights, training_pairs
 from aisle.relevance._scale import Scale
@@ -44,6 +45,9 @@ from aisle.training.settings import TrainSettings
 from aisle.training.threads import seeded
 
 NAME = "relevance.cross_encoder"
+
+TEXTS = {"full": item_texts, "brief": brief_texts}
+"""What is read of an item, by the setting ``text``."""
 
 
 class Scratch(Settings):
@@ -66,6 +70,8 @@ class Scratch(Settings):
 class CrossEncoder(ServedMethod):
     """
     encoder       ``minilm``, the folder of a BERT-like model, or ``scratch``; ``auto``: minilm where its weights are installed
+    layers        of a pre-trained encoder that are kept, from the first on; 0 for all.  Half of them cost half the time
+    text          what is read of an item: ``full``, or ``brief``, its words once each, half as many tokens
     scratch       of a network from scratch
     head          ``softmax`` or ``ordinal``
     class_weight  power of the inverse frequency by which pairs of rare grades count more: 0 not at all, 1 evens grades out
@@ -81,6 +87,8 @@ class CrossEncoder(ServedMethod):
     """
 
     encoder: str = "auto"
+    layers: int = Field(0, ge=0)
+    text: Literal["full", "brief"] = "full"
     scratch: Scratch = Scratch()
     head: Literal["softmax", "ordinal"] = "ordinal"
     class_weight: float = Field(0.5, ge=0, le=1)
@@ -160,12 +168,18 @@ class CrossEncoder(ServedMethod):
     def _reader(self, scale: Scale, items: Items, queries: Sequence[str]) -> PairReader:
         found = self.checkpoint()
         if found is not None:
-            return PairReader(
-                PairNetwork(bert_of(found), len(scale), self.head), Pieces(found.tokenizer()), scale, self.max_tokens
+            network = PairNetwork(bert_of(found, self.layers), len(scale), self.head)
+            return self._reads(network, Pieces(found.tokenizer()), scale)
+        if self.layers:
+            raise SettingError(
+                f"layers is {self.layers}: it shortens a pre-trained encoder, and this network is from scratch; set scratch.layers"
             )
-        texts = [*queries, *item_texts(items, np.arange(items.num_rows, dtype=np.int32))]
+        texts = [*queries, *TEXTS[self.text](items, np.arange(items.num_rows, dtype=np.int32))]
         pieces = Pieces.learned(texts, self.scratch.vocabulary)
-        return PairReader(self._from_scratch(len(pieces), len(scale)), pieces, scale, self.max_tokens)
+        return self._reads(self._from_scratch(len(pieces), len(scale)), pieces, scale)
+
+    def _reads(self, network: PairNetwork, pieces: Pieces, scale: Scale) -> PairReader:
+        return PairReader(network, pieces, scale, self.max_tokens, TEXTS[self.text])
 
     def _from_scratch(self, vocabulary: int, num_grades: int) -> PairNetwork:
         size = self.scratch
@@ -285,7 +299,7 @@ class CrossEncoderStage(ServingStage[PairReader]):
         scale = Scale.from_json(values["scale"])
         network = PairNetwork(Bert(values["config"]), len(scale), method.head)
         network.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in state.tensors.items()})
-        reader = PairReader(network.to(env.device), Pieces.from_json(values["pieces"]), scale, method.max_tokens)
+        reader = method._reads(network.to(env.device), Pieces.from_json(values["pieces"]), scale)
         reader.ready(_dtype(method.precision))
         return cls(method, env, reader, float(values["threshold"]))
 

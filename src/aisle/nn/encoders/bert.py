@@ -1,16 +1,18 @@
 """A thin BERT text encoder on torch: weights from safetensors, mean pooling, unit vectors.  bf16 where the CPU has it.
 
-Legend: B texts, T tokens, D width, H heads.
+Legend: B texts, T tokens of the longest, N tokens of all texts together, D width, H heads.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aisle.core.errors import SettingError
 from aisle.core.lists import Array
 from aisle.nn.encoders.checkpoint import Checkpoint, TokenEncoder
 
@@ -31,15 +33,76 @@ class Layer(nn.Module):
         self.down = nn.Linear(hidden, width)
         self.output_norm = nn.LayerNorm(width, eps)
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``mask`` bool[B, 1, 1, T]: the tokens that may be looked at; None for all."""
-        b, t, d = x_BTD.shape
-        dtype = self.qkv.weight.dtype
-        q, k, v = self.qkv(x_BTD.to(dtype)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(b, t, d)
-        x_BTD = self.attention_norm(x_BTD + self.out(mixed).float())
-        hidden = functional.gelu(self.up(x_BTD.to(dtype)))
-        return self.output_norm(x_BTD + self.down(hidden).float())  # type: ignore[no-any-return]
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Of texts of one length."""
+        b, t, _ = x_BTD.shape
+        q, k, v = self._heads(self.qkv(self._cast(x_BTD)), b, t)
+        return self._after(x_BTD, _joined(functional.scaled_dot_product_attention(q, k, v)))
+
+    def of_tokens(self, x_ND: Tensor, texts: Packed) -> Tensor:
+        """[N, D]: every token of texts of several lengths; only attention knows of rows that are filled up."""
+        b, t = texts.shape
+        q, k, v = self._heads(texts.spread(self.qkv(self._cast(x_ND))), b, t)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=texts.mask)
+        return self._after(x_ND, _joined(mixed).flatten(0, 1)[texts.place])
+
+    def of_first(self, x_ND: Tensor, texts: Packed) -> Tensor:
+        """[B, D]: what ``of_tokens`` gives the first token of each text: of the others it needs keys and values alone."""
+        (b, t), d = texts.shape, x_ND.shape[1]
+        first_BD = x_ND[texts.first]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        (q,) = self._heads(functional.linear(self._cast(first_BD), weight[:d], bias[:d]), b, 1)
+        k, v = self._heads(texts.spread(functional.linear(self._cast(x_ND), weight[d:], bias[d:])), b, t)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=texts.mask)
+        return self._after(first_BD, _joined(mixed)[:, 0])
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x.to(self.qkv.weight.dtype)
+
+    def _heads(self, x: Tensor, b: int, t: int) -> Tensor:
+        """[parts, B, H, T, D / H] of as many parts as stand side by side (query, key, value)."""
+        size = self.out.in_features // self.heads
+        return x.view(b, t, -1, self.heads, size).permute(2, 0, 3, 1, 4)
+
+    def _after(self, x: Tensor, mixed: Tensor) -> Tensor:
+        """What follows attention, token by token."""
+        x = self.attention_norm(x + self.out(mixed).float())
+        hidden = functional.gelu(self.up(self._cast(x)))
+        return self.output_norm(x + self.down(hidden).float())  # type: ignore[no-any-return]
+
+
+def _joined(mixed_BHTd: Tensor) -> Tensor:
+    """[B, T, D]: the heads side by side."""
+    return mixed_BHTd.transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """Texts of several lengths without what fills them up.
+
+    shape  (B, T)
+    place  int64[N]  of each token in [B * T]
+    first  int64[B]  place of each text's first token among the N
+    mask   bool[B, 1, 1, T]  the tokens that may be looked at
+    """
+
+    shape: tuple[int, int]
+    place: Tensor
+    first: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, is_token_BT: Tensor) -> Self:
+        """Each text has its tokens at the front of its row, one at least."""
+        b, t = is_token_BT.shape
+        count_B = is_token_BT.sum(1)
+        place = is_token_BT.flatten().nonzero()[:, 0]
+        return cls((b, t), place, count_B.cumsum(0) - count_B, is_token_BT[:, None, None, :])
+
+    def spread(self, x_NE: Tensor) -> Tensor:
+        """[B * T, E] with zeros where a row is filled up."""
+        b, t = self.shape
+        return x_NE.new_zeros(b * t, x_NE.shape[1]).index_copy(0, self.place, x_NE)
 
 
 class Bert(nn.Module):
@@ -55,16 +118,26 @@ class Bert(nn.Module):
         sizes = width, config["num_attention_heads"], config["intermediate_size"], config["layer_norm_eps"]
         self.layers = nn.ModuleList(Layer(*sizes) for _ in range(config["num_hidden_layers"]))
 
-    def forward(self, token_BT: Tensor, type_BT: Tensor | None = None, is_token_BT: Tensor | None = None) -> Tensor:
-        """``type_BT``: 1 for tokens of a second text; ``is_token_BT``: False where a row is only filled up, None where all
-        texts have the same number of tokens."""
+    def forward(self, token_BT: Tensor) -> Tensor:
+        """Of texts of one length."""
         place_T = torch.arange(token_BT.shape[1], device=token_BT.device)
-        kind = self.types.weight[0] if type_BT is None else self.types(type_BT)
-        x_BTD = self.norm(self.tokens(token_BT) + self.places(place_T) + kind)
-        mask = None if is_token_BT is None else is_token_BT[:, None, None, :]
+        x_BTD = self.norm(self.tokens(token_BT) + self.places(place_T) + self.types.weight[0])
         for layer in self.layers:
-            x_BTD = layer(x_BTD, mask)
+            x_BTD = layer(x_BTD)
         return x_BTD  # type: ignore[no-any-return]
+
+    def first(self, token_BT: Tensor, type_BT: Tensor, is_token_BT: Tensor) -> Tensor:
+        """[B, D]: the last hidden state of each text's first token, and no more than it takes.
+
+        ``type_BT``: 1 for tokens of a second text; ``is_token_BT``: False where a row is only filled up, at its end.
+        """
+        texts = Packed.of(is_token_BT)
+        token_N, type_N = token_BT.flatten()[texts.place], type_BT.flatten()[texts.place]
+        x_ND = self.norm(self.tokens(token_N) + self.places(texts.place % texts.shape[1]) + self.types(type_N))
+        *before, last = self.layers
+        for layer in before:
+            x_ND = layer.of_tokens(x_ND, texts)
+        return last.of_first(x_ND, texts)  # type: ignore[no-any-return]
 
 
 class BertEncoder(TokenEncoder):
@@ -88,12 +161,20 @@ class BertEncoder(TokenEncoder):
         return functional.normalize(mean_BD, dim=-1).numpy()
 
 
-def bert_of(checkpoint: Checkpoint) -> Bert:
-    """The checkpoint's network, in float32."""
+def bert_of(checkpoint: Checkpoint, layers: int = 0) -> Bert:
+    """The checkpoint's network, in float32; with ``layers`` only the first so many of it.
+
+    Raises SettingError for more layers than there are.
+    """
     from safetensors.torch import load_file
 
-    module = Bert(checkpoint.config)
-    module.load_state_dict(_renamed(load_file(checkpoint.weights_path), checkpoint.config["num_hidden_layers"]))
+    whole = checkpoint.config["num_hidden_layers"]
+    if layers > whole:
+        raise SettingError(
+            f"{layers} layers of {checkpoint.name!r}, which has {whole}; write {whole} or fewer, 0 for all"
+        )
+    module = Bert({**checkpoint.config, "num_hidden_layers": layers or whole})
+    module.load_state_dict(_renamed(load_file(checkpoint.weights_path), layers or whole))
     return module
 
 

@@ -45,7 +45,7 @@ class PairNetwork(nn.Module):
         self.out.bias.zero_()
 
     def forward(self, token_BT: Tensor, type_BT: Tensor, is_token_BT: Tensor) -> Tensor:
-        first_BD = self.bert(token_BT, type_BT, is_token_BT)[:, 0]
+        first_BD = self.bert.first(token_BT, type_BT, is_token_BT)
         out = self.out(first_BD.to(self.out.weight.dtype)).float()
         return self._ordered(out) if self.is_ordinal else out.log_softmax(1)
 
