@@ -91,7 +91,7 @@ class Funnel:
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
         """Why each shown row stands where it does, from every stage that can say so; best-effort, never raises."""
         requests = understood(self.way(strict=False), self.env.engine.compile(requests))
-        reasons: list[list[Reason]] = [[] for _ in page.item]
+        reasons = [self._denied(requests.query[q], int(row)) for q, row in zip(page.owner, page.item, strict=True)]
         for name in self.plan.retrieval:
             rank = page.columns.get(f"rank_{name}")
             for row, place in enumerate(rank if rank is not None else ()):
@@ -109,6 +109,18 @@ class Funnel:
                 for row, more in enumerate(found):
                     reasons[row].extend(more)
         return reasons
+
+    def _denied(self, query: str, row: int) -> list[Reason]:
+        """What the query says no to, and what that means for a row; nothing for most queries."""
+        asked = self.env.engine.text.asked(query)
+        if asked.has is None or asked.denies is None or row >= len(asked.has):
+            return []
+        unwanted = " and ".join(map(repr, asked.unwanted)) + (" is" if len(asked.unwanted) == 1 else " are") + " not wanted"
+        if asked.has[row]:
+            unwanted += ": this has it, and stands behind those that have not"
+        elif asked.denies[row]:
+            unwanted += ": this says that it has it not"
+        return [Reason("understanding", unwanted)]
 
     def _took_part(self, slot: str, requests: Requests) -> bool:
         """Whether a stage answers any of these requests (a retriever may be kept to some scenes)."""
