@@ -95,7 +95,7 @@ class Requests:
     history   what each user did strictly before time_s, oldest first; columns ``action`` int8, ``time_s`` float64
     columns   name -> array[Q, ...], written by understanding and by encoders (``emb_<encoder>``)
     allowed   compiled filters, live rows and what the query does not exclude; None until the engine compiled them
-    unwanted  rows that have what the query says no to, which stand behind all others; None where no query says no
+    unwanted  rows that have what the query says no to: shown behind the others where no score decides; None for none
     deadline_s  monotonic second by which an answer is due; inf for none
     """
 

@@ -197,7 +197,7 @@ class Asked(NamedTuple):
 
     wanted    the query without what it says no to: what an encoder reads
     unwanted  what it says no to in words ("without plastic"), as it was typed
-    has       bool[I]: rows that have that, which stand behind all others; None where nothing is unwanted
+    has       bool[I]: rows that have that, which count less; None where nothing is unwanted
     denies    bool[I]: rows that say themselves that they have it not; None where nothing is unwanted
     excluded  bool[I]: rows that an operator excludes ("-red"); None without one
     """

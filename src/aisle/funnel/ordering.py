@@ -29,31 +29,15 @@ def ordered(way: Way, requests: Requests, lists: ItemLists, listing: Listing | N
     lists = scored(way, "ranking", requests, lists)
     lists = _with_utility(way.stages, lists)
     lists = lists if listing is None else listing.cut(requests, lists)
-    lists = _best(requests, lists, plan.depth.rank)
+    lists = lists.top(plan.depth.rank, "score")
     for slot, verb in (("reranking", "rerank"), ("allocation", "allocate")):
         if slot in way.stages and way.stages.can_read(slot, requests, lists):
             work = lambda s=slot, v=verb, c=lists: _checked_list(way.stages, s, v, requests, c)  # noqa: E731
             done = way.run(slot, requests, work, num_rows)
-            lists = behind(requests, done) if done is not None else lists
+            lists = done if done is not None else lists
     if "propensity" not in lists.columns:
         lists = lists.with_columns(propensity=np.ones(len(lists.item), np.float32))
     return lists
-
-
-def behind(requests: Requests, lists: ItemLists) -> ItemLists:
-    """The same rows, in each list those behind that have what its query says no to."""
-    if requests.unwanted is None:
-        return lists
-    has_N = requests.unwanted.allows(lists.owner, lists.item)
-    return lists.take(np.lexsort((lists.position, has_N, lists.owner))) if has_N.any() else lists
-
-
-def _best(requests: Requests, lists: ItemLists, k: int) -> ItemLists:
-    """The k best rows of each list by ``score``, those behind that have what its query says no to."""
-    if requests.unwanted is None:
-        return lists.top(k, "score")
-    lists = behind(requests, lists.top(len(lists.item), "score"))
-    return lists.take(lists.position < k)
 
 
 def scored(way: Way, slot: str, requests: Requests, lists: ItemLists) -> ItemLists:

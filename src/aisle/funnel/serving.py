@@ -115,11 +115,13 @@ class Funnel:
         asked = self.env.engine.text.asked(query)
         if asked.has is None or asked.denies is None or row >= len(asked.has):
             return []
-        unwanted = " and ".join(map(repr, asked.unwanted)) + (" is" if len(asked.unwanted) == 1 else " are") + " not wanted"
+        unwanted = (
+            " and ".join(map(repr, asked.unwanted)) + (" is" if len(asked.unwanted) == 1 else " are") + " not wanted"
+        )
         if asked.has[row]:
-            unwanted += ": this has it, and stands behind those that have not"
+            unwanted += ", but this has it: its words count half"
         elif asked.denies[row]:
-            unwanted += ": this says that it has it not"
+            unwanted += ", and this says that it has it not"
         return [Reason("understanding", unwanted)]
 
     def _took_part(self, slot: str, requests: Requests) -> bool:

@@ -29,8 +29,8 @@ from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.columns import Columns
-from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.denied import with_denied
+from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
 

@@ -113,7 +113,12 @@ class Negation:
         first = n + length
         hyphened = first < len(tokens) and tokens[first].low == "-" and tokens[first].is_joined
         first += hyphened
-        while not hyphened and first < len(tokens) and first < n + length + MOST_BETWEEN and tokens[first].low in self._between:
+        while (
+            not hyphened
+            and first < len(tokens)
+            and first < n + length + MOST_BETWEEN
+            and tokens[first].low in self._between
+        ):
             first += 1  # fmt: skip
         is_name = hyphened or (tokens[n].low in self._names and (tokens[n].low != "no" or n == 0))
         spans, stop = self._reach(tokens, first, shelf, goes_on=not is_name)
@@ -124,7 +129,9 @@ class Negation:
             start -= 1
         return self._denial(text, tokens, start, stop, spans, is_name), stop
 
-    def _reach(self, tokens: Sequence[_Token], first: int, shelf: Shelf, *, goes_on: bool) -> tuple[list[tuple[int, int]], int]:
+    def _reach(
+        self, tokens: Sequence[_Token], first: int, shelf: Shelf, *, goes_on: bool
+    ) -> tuple[list[tuple[int, int]], int]:
         """Tokens (from, to) of each thing that is said no to from ``first`` on, and the token behind the last one."""
         spans, at = list[tuple[int, int]](), first
         while at < len(tokens):
@@ -168,7 +175,13 @@ class Negation:
         return None
 
     def _denial(
-        self, text: str, tokens: Sequence[_Token], start: int, stop: int, spans: Iterable[tuple[int, int]], is_name: bool
+        self,
+        text: str,
+        tokens: Sequence[_Token],
+        start: int,
+        stop: int,
+        spans: Iterable[tuple[int, int]],
+        is_name: bool,
     ) -> Denial:
         texts = (text[tokens[a].start : tokens[b - 1].stop].strip('"') for a, b in spans)
         return Denial(tokens[start].start, tokens[stop - 1].stop, tuple(texts), is_name)
@@ -216,7 +229,11 @@ def _tokens(text: str) -> list[_Token]:
 def _joined(tokens: Sequence[_Token], n: int) -> int:
     """How many tokens from n on are hyphened to the one before: of t-shirt, two."""
     count = 0
-    while n + count < len(tokens) and tokens[n + count].is_joined and (tokens[n + count].is_word or tokens[n + count].low == "-"):
+    while (
+        n + count < len(tokens)
+        and tokens[n + count].is_joined
+        and (tokens[n + count].is_word or tokens[n + count].low == "-")
+    ):
         count += 1  # fmt: skip
     return count
 

@@ -81,9 +81,13 @@ LANGUAGES = {
     "danish": NegationWords(far=("uden",), joins=("og", "eller"), anywhere=("uden",)),
     "dutch": NegationWords(far=("zonder",), near=("geen", "niet"), between=("een", "de", "het"), joins=("en", "of")),
     "english": ENGLISH,
-    "french": NegationWords(far=("sans",), near=("pas de", "pas en"), between=("le", "la", "de"), joins=("et", "ou", "ni")),
+    "french": NegationWords(
+        far=("sans",), near=("pas de", "pas en"), between=("le", "la", "de"), joins=("et", "ou", "ni")
+    ),
     "german": GERMAN,
-    "italian": NegationWords(far=("senza",), near=("non",), between=("il", "la"), joins=("e", "o"), anywhere=("senza",)),
+    "italian": NegationWords(
+        far=("senza",), near=("non",), between=("il", "la"), joins=("e", "o"), anywhere=("senza",)
+    ),
     "norwegian": NegationWords(far=("uten",), near=("ikke",), joins=("og", "eller")),
     "portuguese": NegationWords(far=("sem",), between=("o", "a"), joins=("e", "ou")),
     "spanish": NegationWords(far=("sin",), between=("el", "la", "de"), joins=("y", "o", "ni")),

@@ -41,8 +41,9 @@ CHUNK = 20_000
 LONGEST_ID = 1000
 ID_SCORE = 1000.0
 """Score of the item whose id the query is: above any sum of BM25."""
-UNWANTED = 0.1
-"""Share of its score that a row keeps which has what the query says no to."""
+UNWANTED = 0.5
+"""Share of its score that a row keeps which has what the query says no to.  On generated shops .1 to .5 order alike; a product that
+names a thing may not be made of it, so that the mildest is best."""
 REMEMBERED_ROWS = 2_000_000
 """Rows of lately evaluated queries that are kept: search, score and match of one request ask the same."""
 
@@ -291,7 +292,7 @@ class EmbeddedText:
         says_so = denied.denies[found.rows]
         if reading.literal is not None and says_so.any():
             literal = self._plan(reading.literal, reader).matches(reader.state, weights)
-            same, here, there = np.intersect1d(found.rows, literal.rows, assume_unique=True, return_indices=True)
+            _same, here, there = np.intersect1d(found.rows, literal.rows, assume_unique=True, return_indices=True)
             score[here] = np.where(says_so[here], np.maximum(score[here], literal.score[there]), score[here])
             score[says_so] += np.float32(weights.all_words)
         return Matches(found.rows, score, found.missing)
@@ -331,6 +332,7 @@ def warm() -> None:
     kernels.mark_best(frozen(found.rows), frozen(found.missing), np.zeros(2, bool))
     kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
     lexicon.vocabulary.guesses("lamx", np.ones(len(lexicon), np.int64))
+    reader.reading("lamp without red lamp")
 
 
 def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Array]:

@@ -79,7 +79,7 @@ class Denials:
             if NO_TERM not in terms:
                 self._mark(terms, gaps, seen)
             if len(way) == 1:
-                self._mark_joined(terms[0], way[0].text, seen)
+                self._mark_joined(terms[0], way[0], seen)
         denies = (seen & DENIES) > 0
         return Denied(((seen & HAS) > 0) & ~denies, denies)
 
@@ -95,10 +95,10 @@ class Denials:
             )  # fmt: skip
             self._note(live, docs, found, seen)
 
-    def _mark_joined(self, term: int, text: str, seen: Array) -> None:
+    def _mark_joined(self, term: int, word: Word, seen: Array) -> None:
         """Note the rows that deny a word in one with it: "sugarfree", "strapless"."""
         same = np.flatnonzero(self._state.word_terms == term) if term >= 0 else []
-        forms = {text, *(self._lexicon.folded[w] for w in same)}
+        forms = {word.text, word.term, *(self._lexicon.folded[w] for w in same)}
         ends = (*self._words.endings, *self._words.suffixes)
         joined = {self._term(f"{form}{end}") for form in forms for end in ends} - {NO_TERM}
         for live in self._state.parts:
@@ -198,9 +198,7 @@ def _is_behind(words: Array, term_W: Array, role_T: Array, p: int, high: int) ->
 
 
 @compiled
-def _is_before(
-    words: Array, term_W: Array, role_T: Array, low: int, p: int, phrase_KJ: Array, is_far_K: Array
-) -> bool:
+def _is_before(words: Array, term_W: Array, role_T: Array, low: int, p: int, phrase_KJ: Array, is_far_K: Array) -> bool:
     """Whether a negating phrase says no to the word behind p: at once, over words such as "any", or as one of a list."""
     K, width = phrase_KJ.shape
     listed, only_between = 0, False

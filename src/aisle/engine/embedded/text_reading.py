@@ -164,7 +164,7 @@ class Reader:
         guesses = {word: found[0] for word, found in self._guesses(query).items()}
         vocabulary = self.lexicon.vocabulary
         for word in query.words:
-            if word.text not in guesses and not word.is_prefix:
+            if word.text not in guesses and not word.is_prefix and not self._negation.is_negating(word.text):
                 likely = vocabulary.more_frequent(word.text, SURE_TIMES, self._titles_W)
                 if likely:
                     guesses[word.text] = likely
