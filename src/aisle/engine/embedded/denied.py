@@ -1,4 +1,7 @@
-"""What queries say no to, as masks over the catalogue: operators exclude rows, words make them count less.  Legend: M bitmaps, I items."""
+"""What queries say no to, as masks over the catalogue: operators exclude rows, words make them count less.
+
+Legend: M bitmaps, I items.
+"""
 
 from __future__ import annotations
 

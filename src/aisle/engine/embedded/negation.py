@@ -17,6 +17,7 @@ from aisle.engine.embedded.negation_words import words_of
 
 MOST_DENIALS, MOST_BETWEEN = 8, 3
 _TOKEN = re.compile(r"""[^\W_]+(?:['\u2019][^\W_]+)*\*?|"[^"]*"|\S""")
+_WORD = re.compile(r"[^\W_]+")
 _OPERATOR = re.compile(r'(?<!\S)NOT\s+(?=["\w])')
 _EXCLUDED = re.compile(r'(?<!\S)-(?:"[^"]*"(?!\S)|[^\W\d]\S*)')
 
@@ -71,20 +72,18 @@ class Negation:
         self._endings = tuple(sorted(words.endings, key=len, reverse=True))
         self._between, self._lead, self._joins = frozenset(words.between), frozenset(words.lead), frozenset(words.joins)
         self._ends = frozenset(words.ends)
-        firsts = "|".join(sorted(re.escape(phrase) for phrase in (*self._before, *self._behind)))
-        endings = "|".join(map(re.escape, self._endings))
-        self._may_deny = re.compile(
-            "|".join([*([rf"(?<![^\W_])(?:{firsts})(?![^\W_])"] if firsts else []), *([rf"(?:{endings})(?![^\W_])"] if endings else [])])
-            or r"(?!)"
-        )  # fmt: skip
+        self._first = frozenset((*self._before, *self._behind))
 
     def may_deny(self, text: str) -> bool:
         """Whether a text holds a negating word: a quick look that most queries end with."""
-        return "NOT" in text or bool(self._may_deny.search(text.lower() if text.isascii() else unfolded(valid(text))))
+        low = text.lower() if text.isascii() else unfolded(valid(text))
+        if "NOT" in text or any(ending in low for ending in self._endings):
+            return True
+        return not self._first.isdisjoint(_WORD.findall(low))
 
     def is_negating(self, word: str) -> bool:
         """Whether a word, in lower case without accents, begins what says no."""
-        return word in self._before or word in self._behind
+        return word in self._first
 
     def read(self, text: str, shelf: Shelf) -> list[Denial]:
         """What a text says no to in words, in order; operators are ``with_operators``' business."""

@@ -1,8 +1,8 @@
 """Which rows have what a query says no to, and which say themselves that they have it not.
 
 A row *has* it where its title, brand, category or attributes name it; a description mentions much that a product is not.  A row
-*denies* it where any of its texts says so: "without plastic", "free of parabens, sulfates and silicones", "sugar-free", "strapless".
-What it denies it has not, whatever else it says.
+*denies* it where any of its texts says so: "without plastic", "free of lead, zinc and nickel", "sugar-free", "strapless".  What it
+denies it has not, whatever else it says.
 
 Legend: I items, N documents, T terms, K negating phrases, J terms of a phrase, F fields.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Denials:
 
     def _mark_joined(self, term: int, word: Word, seen: Array) -> None:
         """Note the rows that deny a word in one with it: "sugarfree", "strapless"."""
-        same = np.flatnonzero(self._state.word_terms == term) if term >= 0 else []
+        same = np.flatnonzero(self._state.word_terms == term).tolist() if term >= 0 else []
         forms = {word.text, word.term, *(self._lexicon.folded[w] for w in same)}
         ends = (*self._words.endings, *self._words.suffixes)
         joined = {self._term(f"{form}{end}") for form in forms for end in ends} - {NO_TERM}
@@ -159,7 +159,8 @@ def _holding(live: Live, term: int) -> Array:
     part = live.segment
     first, size = part.lists(term)
     docs = np.unique(part.docs[part.starts[first] : part.starts[first + size]]) if size else np.zeros(0, np.int32)
-    return docs[~live.dead[docs]]
+    living: Array = docs[~live.dead[docs]]
+    return living
 
 
 @compiled
@@ -190,7 +191,7 @@ def mentions(
 
 
 @compiled
-def _is_behind(words: Array, term_W: Array, role_T: Array, p: int, high: int) -> bool:
+def _is_behind(words: Array, term_W: Array, role_T: Array, p: Any, high: Any) -> bool:
     """Whether the word at p says no to the one before it: "sugar free", but not "plastic free of BPA"."""
     if p >= high or words[p] < 0 or role_T[term_W[words[p]]] & BEHIND == 0:
         return False
@@ -198,7 +199,7 @@ def _is_behind(words: Array, term_W: Array, role_T: Array, p: int, high: int) ->
 
 
 @compiled
-def _is_before(words: Array, term_W: Array, role_T: Array, low: int, p: int, phrase_KJ: Array, is_far_K: Array) -> bool:
+def _is_before(words: Array, term_W: Array, role_T: Array, low: Any, p: Any, phrase_KJ: Array, is_far_K: Array) -> bool:
     """Whether a negating phrase says no to the word behind p: at once, over words such as "any", or as one of a list."""
     K, width = phrase_KJ.shape
     listed, only_between = 0, False
