@@ -195,7 +195,7 @@ def _is_behind(words: Array, term_W: Array, role_T: Array, p: Any, high: Any) ->
     """Whether the word at p says no to the one before it: "sugar free", but not "plastic free of BPA"."""
     if p >= high or words[p] < 0 or role_T[term_W[words[p]]] & BEHIND == 0:
         return False
-    return p + 1 >= high or words[p + 1] < 0 or role_T[term_W[words[p + 1]]] & BETWEEN == 0
+    return bool(p + 1 >= high or words[p + 1] < 0 or role_T[term_W[words[p + 1]]] & BETWEEN == 0)
 
 
 @compiled
