@@ -118,7 +118,7 @@ class Negation:
             and first < n + length + MOST_BETWEEN
             and tokens[first].low in self._between
         ):
-            first += 1  # fmt: skip
+            first += 1
         is_name = hyphened or (tokens[n].low in self._names and (tokens[n].low != "no" or n == 0))
         spans, stop = self._reach(tokens, first, shelf, goes_on=not is_name)
         if not spans:
@@ -233,7 +233,7 @@ def _joined(tokens: Sequence[_Token], n: int) -> int:
         and tokens[n + count].is_joined
         and (tokens[n + count].is_word or tokens[n + count].low == "-")
     ):
-        count += 1  # fmt: skip
+        count += 1
     return count
 
 

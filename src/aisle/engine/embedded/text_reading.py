@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aisle.core.lists import Array
-from aisle.engine.embedded.analysis import REMEMBERED, Query, Word
+from aisle.engine.embedded.analysis import LONGEST_QUERY, REMEMBERED, Query, Word
 from aisle.engine.embedded.negation import Denial, negation, with_operators, without_denials, without_excluded
 from aisle.engine.embedded.spelling import Guess
 from aisle.engine.embedded.spelling_cjk import Pairs
@@ -91,7 +91,7 @@ class Reader:
     def _understood(self, text: str) -> Reading:
         if not self._negation.may_deny(text):
             return Reading(self._said_in_all_ways(text), without_excluded(text))
-        text = with_operators(text)
+        text = with_operators(text[:LONGEST_QUERY])
         denials = self._negation.read(text, self._denials)
         rest = self._corrected(self.lexicon.analyser.query(without_denials(text, denials)))
         if not denials or not rest.scoring:
