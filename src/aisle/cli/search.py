@@ -18,7 +18,10 @@ BRAND = 20
 
 def search(
     shop: Annotated[Path, typer.Argument(metavar="SHOP", help="Folder of the shop.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What a shopper would type; '' for the feed.")],
+    query: Annotated[
+        str,
+        typer.Argument(metavar="QUERY", help="What a shopper would type, -word to leave a word out; '' for the feed."),
+    ],
     plan: Annotated[str, typer.Option("--plan", help="A recipe, a method or a plan file.")] = "lexical",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change one setting of the plan.")

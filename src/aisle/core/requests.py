@@ -50,7 +50,7 @@ def query_ids(queries: Sequence[str]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowMasks:
-    """Which catalogue rows each request may see: M distinct bitmaps, shared by the requests that filter alike.
+    """Some catalogue rows for each request, such as those that it may see: M distinct bitmaps, shared by requests that are alike.
 
     bits   bool[M, I]
     which  int64[Q]   the bitmap of each request
@@ -60,12 +60,12 @@ class RowMasks:
     which: Array
 
     def of(self, q: int) -> Array:
-        """bool[I]: the rows request q may see."""
+        """bool[I]: the rows of request q."""
         mask: Array = self.bits[self.which[q]]
         return mask
 
     def allows(self, owner: Array, item: Array) -> Array:
-        """bool[N]: whether request ``owner[n]`` may see row ``item[n]``; rows beyond the bitmap are refused."""
+        """bool[N]: whether row ``item[n]`` is among those of request ``owner[n]``; rows beyond the bitmap are not."""
         if len(self.which) == 1 and len(item) and item.min() >= 0 and item.max() < self.bits.shape[1]:
             mask: Array = self.bits[self.which[0]]
             return mask[item]
@@ -94,7 +94,8 @@ class Requests:
     locale    Q strings such as "en"
     history   what each user did strictly before time_s, oldest first; columns ``action`` int8, ``time_s`` float64
     columns   name -> array[Q, ...], written by understanding and by encoders (``emb_<encoder>``)
-    allowed   compiled filters and live rows; None until the engine compiled them
+    allowed   compiled filters, live rows and what the query does not exclude; None until the engine compiled them
+    unwanted  rows that have what the query says no to: shown behind the others where no score decides; None for none
     deadline_s  monotonic second by which an answer is due; inf for none
     """
 
@@ -113,6 +114,7 @@ class Requests:
     history: ItemLists
     columns: Mapping[str, Array] = field(default_factory=dict)
     allowed: RowMasks | None = None
+    unwanted: RowMasks | None = None
     deadline_s: float = float("inf")
 
     def __len__(self) -> int:
@@ -214,6 +216,7 @@ class Requests:
             history=self.history.select(rows),
             columns={n: c[rows] for n, c in self.columns.items()},
             allowed=None if self.allowed is None else self.allowed.select(rows),
+            unwanted=None if self.unwanted is None else self.unwanted.select(rows),
         )
 
     def masks(self) -> RowMasks:

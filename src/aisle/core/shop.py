@@ -192,8 +192,29 @@ words standing together in the title; ``all_words`` is added to an item that hol
 that is left out is 0: fields alone are plain BM25."""
 
 
+class Asked(NamedTuple):
+    """What a query asks for, and what it says no to.
+
+    wanted    the query without what it says no to: what an encoder reads
+    unwanted  what it says no to in words ("without plastic"), as it was typed
+    has       bool[I]: rows that have that, which count less; None where nothing is unwanted
+    denies    bool[I]: rows that say themselves that they have it not; None where nothing is unwanted
+    excluded  bool[I]: rows that an operator excludes ("-red"); None without one
+    """
+
+    wanted: str
+    unwanted: tuple[str, ...] = ()
+    has: Array | None = None
+    denies: Array | None = None
+    excluded: Array | None = None
+
+
 class TextIndex(Protocol):
     """BM25 over weighted fields; empty weights stand for ``TEXT_WEIGHTS``."""
+
+    def asked(self, query: str) -> Asked:
+        """What a query asks for, and what it says no to."""
+        ...
 
     def search(self, queries: Sequence[str], k: int, masks: RowMasks, weights: Mapping[str, float]) -> ItemLists:
         """The k best allowed rows of each query with column ``score`` float32."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from aisle.core.errors import GenerationError
+from aisle.core.filters import Sort
 from aisle.core.lists import Array, ItemLists, mask_of_size, missing_value, splits_of
 from aisle.core.requests import Requests, Scene
 from aisle.funnel.page import Cursor, Page, StageTrace
@@ -137,17 +138,22 @@ def _shown(
     of these by the request's sort order; one variant of each product."""
     sort = requests.sort[q]
     if sort is not None:
-        return _one_a_group(engine.order(_rows_of(listed & requests.masks().of(q)), sort), group)
+        return _one_a_group(_in_order(engine, requests, q, listed & requests.masks().of(q), sort), group)
     first = _one_a_group(ranked, group)
     if stop <= len(first):
         return first
     rest = listed & requests.masks().of(q)
     rest[ranked] = False
-    return _one_a_group(np.concatenate([ranked, engine.order(_rows_of(rest), None)]), group)
+    return _one_a_group(np.concatenate([ranked, _in_order(engine, requests, q, rest, None)]), group)
 
 
-def _rows_of(mask: Array) -> Array:
-    return np.flatnonzero(mask).astype(np.int32)
+def _in_order(engine: Engine, requests: Requests, q: int, mask: Array, sort: Sort | None) -> Array:
+    """The rows of a mask by a column or in the engine's own order, those behind that have what the query says no to."""
+    rows = engine.order(np.flatnonzero(mask).astype(np.int32), sort)
+    if requests.unwanted is None:
+        return rows
+    has = requests.unwanted.allows(np.full(len(rows), q), rows)
+    return np.concatenate([rows[~has], rows[has]])
 
 
 def _one_a_group(rows: Array, group: Array | None) -> Array:

@@ -13,6 +13,7 @@ from aisle.core.env import Env
 from aisle.core.lists import ItemLists
 from aisle.core.requests import Requests
 from aisle.core.roles import Reason
+from aisle.core.shop import Asked
 from aisle.funnel import paging
 from aisle.funnel.guard import Guard
 from aisle.funnel.loudness import Loudness
@@ -94,7 +95,8 @@ class Funnel:
     def explain(self, requests: Requests, page: ItemLists) -> list[list[Reason]]:
         """Why each shown row stands where it does, from every stage that can say so; best-effort, never raises."""
         requests = understood(self.way(strict=False), self.env.engine.compile(requests))
-        reasons: list[list[Reason]] = [[] for _ in page.item]
+        asked = {query: self.env.engine.text.asked(query) for query in set(requests.query)}
+        reasons = [_denied(asked[requests.query[q]], int(row)) for q, row in zip(page.owner, page.item, strict=True)]
         for name in self.plan.retrieval:
             rank = page.columns.get(f"rank_{name}")
             for row, place in enumerate(rank if rank is not None else ()):
@@ -130,3 +132,15 @@ class Funnel:
     @cached_property
     def _stages(self) -> Stages:
         return Stages(self.plan, self.env, self.fitted, self.guard, self.order)
+
+
+def _denied(asked: Asked, row: int) -> list[Reason]:
+    """What a query says no to, and what that means for a row; nothing for most queries."""
+    if asked.has is None or asked.denies is None or row >= len(asked.has):
+        return []
+    unwanted = " and ".join(map(repr, asked.unwanted)) + (" is" if len(asked.unwanted) == 1 else " are") + " not wanted"
+    if asked.has[row]:
+        unwanted += ", but this has it: its words count half"
+    elif asked.denies[row]:
+        unwanted += ", and this says that it has it not"
+    return [Reason("understanding", unwanted)]

@@ -35,16 +35,18 @@ def understood(way: Way, requests: Requests) -> Requests:
 
 
 def embed(requests: Requests, encoder: str, env: Env) -> Array:
-    """float32[Q, D] of what each request is about: its query, else its anchor's vector, else the mean of its latest history.
+    """float32[Q, D] of what each request is about: its query without what it says no to, else its anchor's vector, else the mean
+    of its latest history.
 
     The query of a batch is encoded once, however many stages read it.
     """
     coder = env.encoder(encoder)
     emb_QD = np.zeros((len(requests), coder.dim), np.float32)
     asked = np.array([bool(q) for q in requests.query])
-    if asked.any():
-        texts, which = np.unique(np.array(requests.query, object)[asked].astype(str), return_inverse=True)
-        emb_QD[asked] = coder.encode([str(t) for t in texts])[which]
+    wanted = np.array([env.engine.text.asked(query).wanted if query else "" for query in requests.query], object)
+    if wanted.any():
+        texts, which = np.unique(wanted[wanted != ""].astype(str), return_inverse=True)
+        emb_QD[wanted != ""] = coder.encode([str(t) for t in texts])[which]
     anchored = ~asked & (requests.anchor >= 0)
     if anchored.any():
         emb_QD[anchored] = env.engine.vectors(encoder).vectors(requests.anchor[anchored])

@@ -82,15 +82,12 @@ class Bm25Stage:
         return State()
 
     def _asked(self, requests: Requests) -> list[str]:
-        """The query, or the anchor's title where nothing was typed."""
+        """The query, or the anchor's title where nothing was typed: words alone, without what the title says it has not."""
         asked = list(requests.query)
         for q in np.flatnonzero(requests.anchor >= 0):
             if not asked[q]:
-                asked[q] = (
-                    self.env.engine.items.text("title", requests.anchor[q : q + 1])[0]
-                    .replace('"', " ")
-                    .replace("-", " ")
-                )
+                title = self.env.engine.items.text("title", requests.anchor[q : q + 1])[0]
+                asked[q] = self.env.engine.text.asked(title.replace('"', " ").replace("-", " ").lower()).wanted
         return asked
 
 

@@ -18,7 +18,7 @@ class SearchIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    q: str = Field("", max_length=MAX_TEXT, description="what the shopper typed")
+    q: str = Field("", max_length=MAX_TEXT, description='what the shopper typed; "a phrase", -word or NOT word, begin*')
     prefix: bool = Field(False, description="the last word is still being typed: what begins so is found too")
     filter: dict[str, Any] | None = Field(
         None,

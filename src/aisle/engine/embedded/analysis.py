@@ -148,6 +148,10 @@ class Analyser:
         """Words of a text as they read: lower case, no accents, not stemmed."""
         return self._surface.analyze(self.prepared(text))
 
+    def is_stop_word(self, word: str) -> bool:
+        """Whether a word, in lower case without accents, says too little to be looked for."""
+        return not self._without_stop_words.analyze(word)
+
     def query(self, text: str) -> Query:
         """The parsed query, of a pasted text its first words.  Stop words are dropped unless there is nothing else."""
         return self._parsed(text[:LONGEST_QUERY])

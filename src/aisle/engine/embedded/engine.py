@@ -29,6 +29,7 @@ from aisle.core.lists import Array
 from aisle.core.requests import Requests
 from aisle.core.shop import Items, Tally
 from aisle.engine.embedded.columns import Columns
+from aisle.engine.embedded.denied import with_denied
 from aisle.engine.embedded.engine_files import BAGS, LOCK, POINTER, REBUILD, Saved, next_version, stamp, tidy
 from aisle.engine.embedded.text import EmbeddedText
 from aisle.engine.embedded.vectors import Vectors, encoder_name, folder_name
@@ -338,8 +339,9 @@ class EmbeddedEngine:
         return self._sparse[name]
 
     def compile(self, requests: Requests) -> Requests:
-        """The same requests with ``allowed``: each distinct filter once, live rows only."""
-        return self._columns.compile(requests)
+        """The same requests with ``allowed`` (each distinct filter once, live rows, what the query does not exclude) and
+        ``unwanted``."""
+        return with_denied(self._columns.compile(requests), self._text)
 
     def prepare(self) -> None:
         """``Columns.prepare``: what the first request after a change would wait for."""

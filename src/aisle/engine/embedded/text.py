@@ -24,13 +24,14 @@ from aisle.core.env import Progress, silent
 from aisle.core.errors import StateError
 from aisle.core.lists import Array, ItemLists, Ragged, splits_of
 from aisle.core.requests import RowMasks, hashed
-from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, Items
+from aisle.core.shop import TEXT_FIELDS, TEXT_WEIGHTS, Asked, Items
 from aisle.engine.embedded import text_kernels as kernels
 from aisle.engine.embedded.analysis import Analyser, Query, analyser, valid
 from aisle.engine.embedded.compiled import frozen
 from aisle.engine.embedded.synonyms import NAME, SynonymFile
+from aisle.engine.embedded.text_denials import Denied
 from aisle.engine.embedded.text_query import NONE, Matches, Plan, Weights, joined
-from aisle.engine.embedded.text_reading import Reader
+from aisle.engine.embedded.text_reading import Reader, Reading
 from aisle.engine.embedded.text_segment import ARRAYS, NUM_FIELDS, Segment, concatenated, flattened, merged
 from aisle.engine.embedded.text_state import State
 from aisle.engine.embedded.text_words import Lexicon
@@ -40,6 +41,9 @@ CHUNK = 20_000
 LONGEST_ID = 1000
 ID_SCORE = 1000.0
 """Score of the item whose id the query is: above any sum of BM25."""
+UNWANTED = 0.5
+"""Share of its score that a row keeps which has what the query says no to.  On generated shops .1 to .5 order alike; a product that
+names a thing may not be made of it, so that the mildest is best."""
 REMEMBERED_ROWS = 2_000_000
 """Rows of lately evaluated queries that are kept: search, score and match of one request ask the same."""
 
@@ -148,6 +152,17 @@ class EmbeddedText:
     def num_docs(self) -> int:
         """Indexed rows."""
         return self._state.num_docs
+
+    def asked(self, query: str) -> Asked:
+        """What a query asks for, and what it says no to."""
+        self.synonyms.look()
+        reader = self._reader
+        reading = reader.reading(query)
+        excluded = None
+        if reading.queries and reading.queries[0].excluded:
+            excluded = self._plan(reading.queries[0], reader).excluded_rows(reader.state, self._items.num_rows)
+        has, denies = (None, None) if reading.denied is None else reading.denied
+        return Asked(reading.wanted, reading.unwanted, has, denies, excluded)
 
     def search(self, queries: Sequence[str], k: int, masks: RowMasks, weights: Mapping[str, float]) -> ItemLists:
         """The k best allowed rows of each query with column ``score`` float32; ties go to the lower row."""
@@ -260,11 +275,27 @@ class EmbeddedText:
         return known
 
     def _evaluated(self, text: str, weights: Weights, reader: Reader) -> Matches:
-        parts = []
-        for n, query in enumerate(reader.queries(text)):
+        parts, reading = [], reader.reading(text)
+        for n, query in enumerate(reading.queries):
             if query.scoring:
                 parts.append((self._plan(query, reader).matches(reader.state, weights), reader.factor(n)))
-        return joined(parts) if parts else NONE
+        found = joined(parts) if parts else NONE
+        if reading.denied is None or not len(found.rows):
+            return found
+        return self._without_denied(found, reading, reading.denied, weights, reader)
+
+    def _without_denied(
+        self, found: Matches, reading: Reading, denied: Denied, weights: Weights, reader: Reader
+    ) -> Matches:
+        """With rows that have what is not wanted scored low, and those first that say they have it not."""
+        score = np.where(denied.has[found.rows], np.float32(UNWANTED) * found.score, found.score)
+        says_so = denied.denies[found.rows]
+        if reading.literal is not None and says_so.any():
+            literal = self._plan(reading.literal, reader).matches(reader.state, weights)
+            _same, here, there = np.intersect1d(found.rows, literal.rows, assume_unique=True, return_indices=True)
+            score[here] = np.where(says_so[here], np.maximum(score[here], literal.score[there]), score[here])
+            score[says_so] += np.float32(weights.all_words)
+        return Matches(found.rows, score, found.missing)
 
     def _with_id(self, text: str, matches: Matches, state: State) -> Matches:
         """With the item whose id the query is, first of all."""
@@ -301,6 +332,7 @@ def warm() -> None:
     kernels.mark_best(frozen(found.rows), frozen(found.missing), np.zeros(2, bool))
     kernels.best_rows(frozen(found.rows), frozen(found.score), frozen(np.ones(2, bool)), 1)
     lexicon.vocabulary.guesses("lamx", np.ones(len(lexicon), np.int64))
+    reader.reading("lamp without red lamp")
 
 
 def _read(lexicon: Lexicon, items: Items, rows: Array) -> tuple[list[Ragged], Array]:

@@ -127,6 +127,11 @@ class State:
         return sum(part.num_live for part in self.parts)
 
     @cached_property
+    def num_rows(self) -> int:
+        """One more than the highest row."""
+        return 1 + max((int(part.segment.rows[-1]) for part in self.parts if len(part.segment)), default=-1)
+
+    @cached_property
     def norm_FL(self) -> Array:
         """float32[F, L]: the part of BM25's denominator that a field's length decides."""
         total_F = sum((part.lengths() for part in self.parts), np.zeros(NUM_FIELDS, np.int64))
