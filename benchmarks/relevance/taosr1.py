@@ -7,7 +7,8 @@
     python benchmarks/relevance/taosr1.py --out FOLDER --plot docs/images             # learning curves of it
 
 An arm is a name such as ``grpo/label_first/12000/0.15/balanced/outcome``; each run adds a line to FOLDER/runs.jsonl and keeps
-its weights there, from which later arms start.  A run that was killed goes on from its last checkpoint.
+its weights there, from which later arms start.  A run that was killed goes on from its last checkpoint; its seconds are then those
+since.
 
     sft         fine-tuning: order, pairs, step noise of the teacher
     long        the same with three times the steps
