@@ -11,7 +11,6 @@ encoder from scratch.  Rates, passes and steps are the first ones tried: nothing
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -24,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hard_queries import HardQueries, hard_queries, of_size
-from taosr1 import GROUP, Bench, printed_rows, run_all
+from taosr1 import GROUP, Bench, parser_of, printed_rows, run_all
 
 from aisle.core.env import Env
 from aisle.nn.backbones.hf import Lora
@@ -103,14 +102,8 @@ def _data(seed: int) -> HardQueries:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", nargs="*", default=["*"])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--device", default="cpu")
+    parser = parser_of(__doc__)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--list", action="store_true", help="names of the arms")
-    parser.add_argument("--rows", action="store_true", help="rows of what was run")
     args = parser.parse_args()
     chosen = [arm for arm in arms() if any(fnmatch(arm, pattern) for pattern in args.arms)]
     if args.list:

@@ -372,18 +372,21 @@ STAGE = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """What every script of these arms is asked by."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arms", nargs="*", default=["*"])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--device", default="cpu")
-    for flag, words in (
-        ("--list", "names of the arms"),
-        ("--record", "the record"),
-        ("--rows", "rows of what was run"),
-    ):
-        parser.add_argument(flag, action="store_true", help=words)
+    parser.add_argument("--list", action="store_true", help="names of the arms")
+    parser.add_argument("--rows", action="store_true", help="rows of what was run")
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--record", action="store_true", help="the record")
     parser.add_argument("--plot", type=Path, help="folder for the learning curves")
     args = parser.parse_args()
     patterns = RECORD if args.record else args.arms
